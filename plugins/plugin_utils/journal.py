@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading journals, and keeping the controller's copy of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..module_utils.errors import KjouleError
+
+SCHEMA = "kjoule.journal/1"
+#: What every period record must have for the plan to place it.
+PERIOD_KEYS = ("period_id", "block", "position", "attempt", "arm", "label", "valid", "phases")
+
+
+@dataclass
+class Journal:
+    """A parsed journal. ``torn`` is what stands after the last whole line, if anything; it is set aside, not used."""
+
+    header: dict[str, Any] | None = None
+    periods: list[dict[str, Any]] = field(default_factory=list)
+    torn: str | None = None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) -> Journal:
+    """Header and periods of a journal's text, checked against the plan if one is given.
+
+    A last line without its newline is torn: set aside. Raises KjouleError with the line number for anything else that is wrong.
+    """
+    journal = Journal()
+    lines = text.split("\n")
+    tail = lines.pop()
+    if tail:
+        journal.torn = tail
+    seen: dict[str, int] = {}
+    places: dict[tuple[int, int, str], int] = {}
+    for number, line in enumerate(lines, start=1):
+        where = f"{name}, line {number}"
+        try:
+            record = json.loads(line, parse_constant=_no_constant)
+        except ValueError as error:
+            raise KjouleError(where, expected="one JSON record", seen=str(error), next_step="restore the file from the host's copy") from error
+        if not isinstance(record, dict):
+            raise KjouleError(where, expected="one JSON record", seen=type(record).__name__)
+        if number == 1:
+            _check_header(record, where, plan)
+            journal.header = record
+            continue
+        if record.get("kind") == "header":
+            raise KjouleError(where, expected="a period", seen="a second header")
+        if record.get("kind") != "period":
+            raise KjouleError(where, expected="a period", seen=f"kind {record.get('kind')!r}")
+        missing = [key for key in PERIOD_KEYS if key not in record]
+        if missing:
+            raise KjouleError(where, expected="a whole period record", seen="no " + ", ".join(missing))
+        period_id = record["period_id"]
+        place = (record["block"], record["attempt"], record["label"])
+        if period_id in seen or place in places:
+            first = seen.get(period_id) or places[place]
+            raise KjouleError(where, expected=f"period {period_id} once", seen=f"it in line {first} as well")
+        seen[period_id] = places[place] = number
+        if plan is not None:
+            _check_place(record, where, plan)
+        journal.periods.append(record)
+    return journal
+
+
+def _check_header(record: dict[str, Any], where: str, plan: dict[str, Any] | None) -> None:
+    if record.get("kind") != "header":
+        raise KjouleError(where, expected="the header", seen=f"kind {record.get('kind')!r}")
+    if record.get("schema") != SCHEMA:
+        raise KjouleError(where, expected=f"schema {SCHEMA}", seen=repr(record.get("schema")), next_step="read it with the version that wrote it")
+    for key in ("run_id", "plan_hash") if plan is not None else ():
+        if record.get(key) != plan[key]:
+            raise KjouleError(
+                f"{where}: the journal belongs to another plan",
+                expected=f"{key} {plan[key]}",
+                seen=str(record.get(key)),
+                next_step="give the run a run_id of its own",
+            )
+
+
+def _check_place(record: dict[str, Any], where: str, plan: dict[str, Any]) -> None:
+    block = next((item for item in plan["blocks"] if item["block"] == record["block"]), None)
+    if block is None:
+        raise KjouleError(where, expected=f"a block from 1 to {len(plan['blocks'])}", seen=repr(record["block"]))
+    position = record["position"]
+    if not isinstance(position, int) or not 1 <= position <= len(block["order"]) or block["order"][position - 1] != record["label"]:
+        raise KjouleError(where, expected=f"the order of block {record['block']}: " + ", ".join(block["order"]), seen=f"{record['label']} at position {position}")
+
+
+def read(path: str | Path, plan: dict[str, Any] | None = None) -> Journal:
+    """The journal at ``path``; an empty one if there is no file."""
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return Journal()
+    whole, newline, tail = raw.rpartition(b"\n")
+    try:
+        text = (whole + newline).decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise KjouleError(f"{path.name}, line {line}", expected="UTF-8", seen=str(error)) from error
+    return parse(text + tail.decode(errors="replace"), path.name, plan)
+
+
+def append_record(path: str | Path, record: dict[str, Any]) -> None:
+    """Add one record: one write of one whole line, then an fsync. A torn last line is cut off first: it was never a record."""
+    line = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.ftruncate(descriptor, _whole_length(descriptor))
+        os.lseek(descriptor, 0, os.SEEK_END)
+        written = os.write(descriptor, line)
+        if written != len(line):
+            raise KjouleError(f"{path.name}", expected=f"{len(line)} bytes written", seen=str(written), next_step="free space on the disk of the controller")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _whole_length(descriptor: int) -> int:
+    size = os.fstat(descriptor).st_size
+    end = size
+    while end > 0:
+        start = max(0, end - 65536)
+        position = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if position >= 0:
+            return start + position + 1
+        end = start
+    return 0
+
+
+def merge(copy: Journal, host: Journal) -> list[dict[str, Any]]:
+    """Records that the host's journal has and the controller's copy lacks, header included, in the host's order.
+
+    Raises KjouleError when the two disagree about a record: one of them was changed.
+    """
+    missing: list[dict[str, Any]] = []
+    if host.header is not None:
+        if copy.header is None:
+            missing.append(host.header)
+        elif (copy.header.get("run_id"), copy.header.get("plan_hash")) != (host.header.get("run_id"), host.header.get("plan_hash")):
+            raise KjouleError("the journal of the host belongs to another plan", expected=str(copy.header.get("run_id")), seen=str(host.header.get("run_id")))
+    known = {record["period_id"]: record for record in copy.periods}
+    for record in host.periods:
+        if record["period_id"] not in known:
+            missing.append(record)
+        elif known[record["period_id"]] != record:
+            raise KjouleError(
+                f"period {record['period_id']}: the host's record and the controller's copy differ",
+                next_step="keep both files; one of them was changed by hand",
+            )
+    return missing

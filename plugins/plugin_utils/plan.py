@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a run: checked settings, seeded order of blocks, and what of it is left to do.
+
+Pure, apart from reading the shipped tables and the scenario or the manifests the user named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import random
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..module_utils.energy.estimate import checked_row, row_from_user
+from ..module_utils.errors import KjouleError
+from . import scenario as scenarios
+from .plain import sha256_of, to_plain
+from .workload import apps_that_allow, generated, read_manifests
+
+SCHEMA = "kjoule.plan/1"
+DATA = Path(__file__).parent / "data"
+ARMS = ("snowflake", "flux")
+LAYOUTS = ("per-app", "one")
+LABS = ("kwok",)
+LABS_PLANNED = ("minikube", "existing")
+DEFAULT_PROFILE = "quick"
+DEFAULT_SEED_OF_WORKLOAD = 1
+
+#: What holds when neither the user nor the profile says otherwise.
+DEFAULTS: dict[str, Any] = {
+    "arms": ["snowflake", "flux"],
+    "block_retries": 1,
+    "layout": "per-app",
+    "scenario": "day",
+    "lab": "kwok",
+    "source": "auto",
+    "inference": True,
+    "alpha": 0.05,
+    "margin_cpu": 0.005,
+    "timeout_seconds": 120,
+    "replicas": 2,
+    "workload": "generated",
+    "ports": {},
+    "estimate": "generic-x86-server",
+    "joules_per_cpu_second": None,
+    "extra": {},
+}
+
+#: Rough seconds around the windows of a period, for the estimated run time only: a lab that comes up and goes away, controllers that start.
+LAB_SECONDS = 8.0
+INSTALL_SECONDS = {"snowflake": 0.5, "flux": 4.0}
+CHECK_SECONDS = 0.5
+SECONDS_PER_APP = 0.2
+
+
+def read_table(name: str) -> Any:
+    """A YAML table that comes with the collection."""
+    return yaml.safe_load((DATA / name).read_text(encoding="utf-8"))
+
+
+# --- options -----------------------------------------------------------------------------------------------------------------------
+
+
+def _refuse(name: str, expected: str, seen: Any, next_step: str | None = None) -> KjouleError:
+    return KjouleError(f"setting {name}", expected=expected, seen=repr(seen), next_step=next_step)
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).strip().lower() in ("true", "yes", "on", "1"):
+        return True
+    if str(value).strip().lower() in ("false", "no", "off", "0"):
+        return False
+    raise _refuse(name, "true or false", value)
+
+
+def _whole(minimum: int) -> Callable[[str, Any], int]:
+    def check(name: str, value: Any) -> int:
+        text = str(value).strip()
+        if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d+", text) or int(text) < minimum:
+            raise _refuse(name, f"a whole number of at least {minimum}", value)
+        return int(text)
+
+    return check
+
+
+def _number(*, above: float | None = None, at_least: float | None = None, below: float | None = None) -> Callable[[str, Any], float]:
+    words = [f"above {above:g}"] if above is not None else []
+    words += [f"of at least {at_least:g}"] if at_least is not None else []
+    words += [f"below {below:g}"] if below is not None else []
+    expected = "a number " + " and ".join(words)
+
+    def check(name: str, value: Any) -> float:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        inside = math.isfinite(number) and not (
+            (above is not None and number <= above) or (at_least is not None and number < at_least) or (below is not None and number >= below)
+        )
+        if not inside:
+            raise _refuse(name, expected, value)
+        return to_plain(number, name)
+
+    return check
+
+
+def _one_of(values: Iterable[str]) -> Callable[[str, Any], str]:
+    known = list(values)
+
+    def check(name: str, value: Any) -> str:
+        if value not in known:
+            close = difflib.get_close_matches(str(value), known, 1)
+            raise _refuse(name, "one of " + ", ".join(known), value, f"write {close[0]!r}" if close else None)
+        return value
+
+    return check
+
+
+def _lab(name: str, value: Any) -> str:
+    if value in LABS_PLANNED:
+        raise KjouleError(f"lab {value!r} is planned, but not there yet", expected=", ".join(LABS), next_step="kjoule_lab: kwok")
+    return _one_of(LABS)(name, value)
+
+
+def _arms(name: str, value: Any) -> list[str]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    if not isinstance(value, list) or len(value) != 2:
+        raise _refuse(name, "exactly two arms, the control first", value, "kjoule_arms: [snowflake, flux], or one of them twice for A against A")
+    return [_one_of(ARMS)(name, arm) for arm in value]
+
+
+def _dictionary(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _refuse(name, "a dictionary", value)
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _refuse(name, "text", value)
+    return value.strip()
+
+
+def _anything(name: str, value: Any) -> Any:
+    return value
+
+
+#: Every option that a run takes, and how it is checked. The names are those of the settings, without ``kjoule_``.
+OPTIONS: dict[str, Callable[[str, Any], Any]] = {
+    "profile": _text,
+    "arms": _arms,
+    "blocks": _whole(1),
+    "block_retries": _whole(0),
+    "apps": _whole(1),
+    "interval_seconds": _number(above=0),
+    "layout": _one_of(LAYOUTS),
+    "scenario": _anything,
+    "lab": _lab,
+    "baseline_seconds": _number(at_least=0),
+    "settle_seconds": _number(at_least=0),
+    "sample_seconds": _number(above=0),
+    "source": _anything,
+    "inference": _boolean,
+    "alpha": _number(above=0, below=1),
+    "margin_cpu": _number(above=0),
+    "timeout_seconds": _number(above=0),
+    "replicas": _whole(1),
+    "workload": _text,
+    "ports": _dictionary,
+    "estimate": _text,
+    "joules_per_cpu_second": _anything,
+    "extra": _dictionary,
+    "seed": _whole(0),
+}
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value != ""
+
+
+def labels_of(arms: list[str]) -> list[str]:
+    """The names of the sides: the arms, numbered when one stands twice."""
+    return list(arms) if arms[0] != arms[1] else [f"{arms[0]}-1", f"{arms[1]}-2"]
+
+
+def arm_of(plan: dict[str, Any], label: str) -> str:
+    """The arm behind a label of this plan."""
+    settings = plan["settings"]
+    return settings["arms"][settings["labels"].index(label)]
+
+
+def blocks_needed(alpha: float) -> int:
+    """Fewest pairs with which an exact two-sided sign-flip test can give p < alpha: the smallest p of n pairs is 2 / 2**n."""
+    pairs = 1
+    while 2.0 / 2**pairs >= alpha:
+        pairs += 1
+    return pairs
+
+
+def estimate_row(estimate: str, coefficient: Any) -> dict[str, Any]:
+    """The row of the estimate table that a run uses; what the user knows about the own hardware wins."""
+    if _is_given(coefficient):
+        return to_plain(row_from_user(coefficient), "joules_per_cpu_second")
+    rows = {row["id"]: row for row in read_table("estimate.yml")}
+    _one_of(rows)("estimate", estimate)
+    return to_plain(checked_row(rows[estimate]), "estimate")
+
+
+def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tuple[dict[str, Any], int | None]:
+    """``(settings, seed or None)`` from what the user gave; options that are None or empty count as not given.
+
+    Raises KjouleError for the first thing that is wrong.
+    """
+    given = {key: value for key, value in to_plain(options, "options").items() if _is_given(value)}
+    for key in given:
+        if key not in OPTIONS:
+            close = difflib.get_close_matches(key, OPTIONS, 1)
+            raise KjouleError(
+                f"unknown setting {key!r}",
+                expected="one of " + ", ".join(OPTIONS),
+                next_step=f"write {close[0]!r}" if close else "put values that are only to be recorded under 'extra'",
+            )
+    profiles = read_table("profiles.yml")
+    profile = _one_of(profiles)("profile", given.get("profile", DEFAULT_PROFILE))
+    merged = {**DEFAULTS, **profiles[profile], **given}
+    checked = {key: check(key, merged[key]) if _is_given(merged.get(key)) else None for key, check in OPTIONS.items()}
+    seed = checked["seed"]
+
+    if checked["inference"] and checked["blocks"] < blocks_needed(checked["alpha"]):
+        needed = blocks_needed(checked["alpha"])
+        raise KjouleError(
+            f"{checked['blocks']} blocks cannot give p < {checked['alpha']:g}: the smallest p of an exact sign-flip test is 2 / 2^{checked['blocks']}"
+            f" = {2 / 2 ** checked['blocks']:g}",
+            expected=f"at least {needed} blocks",
+            next_step=f"kjoule_blocks: {needed}, or kjoule_inference: false for figures without p and verdict",
+        )
+
+    if checked["workload"] == "generated":
+        workload = generated(checked["apps"], checked["replicas"], DEFAULT_SEED_OF_WORKLOAD if seed is None else seed)
+    else:
+        folder = Path(checked["workload"]).expanduser()
+        if not folder.is_absolute() and base_dir and (Path(base_dir) / folder).is_dir():
+            folder = Path(base_dir) / folder
+        workload = read_manifests(folder)
+        found = len(workload["apps"])
+        if "apps" in given and checked["apps"] != found:
+            raise KjouleError("setting apps", expected=f"{found}, what {checked['workload']} holds", seen=str(checked["apps"]), next_step="leave kjoule_apps out")
+        checked["apps"] = found
+
+    name, items = scenarios.read_scenario(checked["scenario"], base_dir)
+    phases = scenarios.resolve(items, apps=checked["apps"], interval_seconds=checked["interval_seconds"], arms=checked["arms"])
+    if workload["kind"] == "manifests":
+        for phase in phases:
+            change = phase.get("change") or phase.get("edit")
+            if change and apps_that_allow(workload, change) < phase["apps"]:
+                raise KjouleError(
+                    f"phase {phase['name']!r} changes {change} of {phase['apps']} apps",
+                    expected=f"that many apps in {checked['workload']} with something to change",
+                    seen=str(apps_that_allow(workload, change)),
+                    next_step="use a scenario of your own with fewer apps or another change",
+                )
+
+    settings = {key: checked[key] for key in OPTIONS if key not in ("seed", "scenario", "estimate", "joules_per_cpu_second", "workload", "replicas")}
+    settings["profile"] = profile
+    settings["labels"] = labels_of(checked["arms"])
+    settings["scenario_name"] = name
+    settings["scenario"] = phases
+    settings["estimate"] = estimate_row(checked["estimate"], checked["joules_per_cpu_second"])
+    settings["workload"] = workload
+    return to_plain(settings, "settings"), seed
+
+
+# --- the plan ----------------------------------------------------------------------------------------------------------------------
+
+
+def draw_blocks(labels: list[str], blocks: int, seed: int, host: str) -> list[dict[str, Any]]:
+    """Randomised complete blocks: every label once in each block, in an order drawn from seed and host."""
+    digest = hashlib.sha256(f"{seed}\n{host}".encode()).digest()
+    generator = random.Random(int.from_bytes(digest, "big"))  # noqa: S311: reproducible on purpose
+    drawn = []
+    for number in range(1, blocks + 1):
+        order = list(labels)
+        generator.shuffle(order)
+        drawn.append({"block": number, "order": order})
+    return drawn
+
+
+def settings_hash(settings: dict[str, Any], seed: int | None) -> str:
+    """Hash that two runs share when they measure the same thing the same way; the seed counts only when the user gave it."""
+    return sha256_of({"settings": settings} if seed is None else {"settings": settings, "seed": seed})
+
+
+def plan_hash(plan: dict[str, Any]) -> str:
+    """Hash of everything in the plan but itself."""
+    return sha256_of({key: value for key, value in plan.items() if key != "plan_hash"})
+
+
+def build_plan(
+    options: dict[str, Any],
+    host: str,
+    *,
+    run_id: str,
+    created_at: str,
+    drawn_seed: int,
+    tool_version: str = "",
+    base_dir: str | None = None,
+) -> dict[str, Any]:
+    """The plan of one host. ``drawn_seed`` is used when the options hold no seed. Same input, same plan.
+
+    Raises KjouleError for any option that is wrong.
+    """
+    settings, given_seed = build_settings(options, base_dir)
+    seed = drawn_seed if given_seed is None else given_seed
+    plan = {
+        "schema": SCHEMA,
+        "run_id": run_id,
+        "host": to_plain(host),
+        "created_at": created_at,
+        "tool_version": tool_version,
+        "settings": settings,
+        "seed": seed,
+        "blocks": draw_blocks(settings["labels"], settings["blocks"], seed, to_plain(host)),
+        "settings_hash": settings_hash(settings, given_seed),
+    }
+    plan["plan_hash"] = plan_hash(plan)
+    return plan
+
+
+def differing_settings(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """``name: stored -> wanted`` for every setting in which two plans differ."""
+    left, right = stored.get("settings", {}), wanted.get("settings", {})
+    lines = []
+    for key in sorted(set(left) | set(right)):
+        if left.get(key) != right.get(key):
+            lines.append(f"{key}: {_short(left.get(key))} -> {_short(right.get(key))}")
+    if not lines and stored.get("seed") != wanted.get("seed"):
+        lines.append(f"seed: {stored.get('seed')} -> {wanted.get('seed')}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def period_seconds(settings: dict[str, Any], arm: str) -> float:
+    """Estimated seconds of one period: the windows, and a rough guess for everything around them."""
+    total = LAB_SECONDS + INSTALL_SECONDS.get(arm, 2.0) + settings["baseline_seconds"]
+    wait = settings["interval_seconds"] if arm == "flux" else 0.0
+    for phase in settings["scenario"]:
+        total += phase["hold_seconds"] + settings["settle_seconds"] + CHECK_SECONDS
+        if phase["kind"] == "deploy":
+            total += wait + SECONDS_PER_APP * settings["apps"]
+        elif phase["kind"] == "update":
+            total += phase["times"] * (wait + SECONDS_PER_APP * phase["apps"])
+        elif phase["kind"] == "teardown":
+            total += SECONDS_PER_APP * settings["apps"]
+    return total
+
+
+def estimate_seconds(plan: dict[str, Any], records: list[dict[str, Any]] | None = None) -> float:
+    """Estimated seconds of what is left of a plan."""
+    return sum(period_seconds(plan["settings"], item["arm"]) for item in remaining(plan, records or []))
+
+
+# --- what is left ------------------------------------------------------------------------------------------------------------------
+
+
+def is_valid(record: dict[str, Any]) -> bool:
+    """Whether a period counts: it says so itself and ended without an error."""
+    return bool(record.get("valid")) and not record.get("error")
+
+
+def attempts_of(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[int, dict[int, dict[str, dict[str, Any]]]]:
+    """Period records as block -> attempt -> label -> record."""
+    result: dict[int, dict[int, dict[str, dict[str, Any]]]] = {block["block"]: {} for block in plan["blocks"]}
+    for record in records:
+        if record.get("kind", "period") == "period" and record["block"] in result:
+            result[record["block"]].setdefault(record["attempt"], {})[record["label"]] = record
+    return result
+
+
+def selected_attempts(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[int, int]:
+    """For each block that counts: its last attempt in which every side is there and valid."""
+    labels = set(plan["settings"]["labels"])
+    chosen = {}
+    for block, attempts in attempts_of(plan, records).items():
+        good = [number for number, sides in attempts.items() if set(sides) == labels and all(is_valid(side) for side in sides.values())]
+        if good:
+            chosen[block] = max(good)
+    return chosen
+
+
+def remaining(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Periods still to be measured, in order: ``{period_id, block, position, label, arm, attempt}``.
+
+    Blocks without a whole attempt come first, run whole from their first period with a fresh attempt number. Then
+    come blocks whose whole attempts hold an invalid period, as long as ``block_retries`` allows. Ask once, measure all
+    of it, ask again: periods that turned out invalid come up then. The list gets empty after at most block_retries rounds more.
+    """
+    settings = plan["settings"]
+    labels = set(settings["labels"])
+    chosen = selected_attempts(plan, records)
+    attempts = attempts_of(plan, records)
+    first, again = [], []
+    for block in plan["blocks"]:
+        number = block["block"]
+        if number in chosen:
+            continue
+        whole = [sides for sides in attempts[number].values() if set(sides) == labels]
+        attempt = max(attempts[number], default=0) + 1
+        items = [
+            {
+                "period_id": f"b{number:02d}-p{position}-a{attempt}",
+                "block": number,
+                "position": position,
+                "label": label,
+                "arm": arm_of(plan, label),
+                "attempt": attempt,
+            }
+            for position, label in enumerate(block["order"], start=1)
+        ]
+        if not whole:
+            first += items
+        elif len(whole) <= settings["block_retries"]:
+            again += items
+    return first + again
+
+
+def progress(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
+    """How far a run is: blocks planned, valid, given up; periods recorded and left; seconds left by estimate."""
+    left = remaining(plan, records)
+    valid = len(selected_attempts(plan, records))
+    open_blocks = {item["block"] for item in left}
+    return {
+        "blocks_planned": len(plan["blocks"]),
+        "blocks_valid": valid,
+        "blocks_given_up": len(plan["blocks"]) - valid - len(open_blocks),
+        "periods_recorded": sum(1 for record in records if record.get("kind", "period") == "period"),
+        "periods_left": len(left),
+        "finished": not left,
+        "estimate_seconds": estimate_seconds(plan, records),
+    }
