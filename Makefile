@@ -33,7 +33,7 @@ else \
 fi
 endef
 
-.PHONY: help answer full report setup setup-dev test lint unit unit-other integration lock build clean clean-cache
+.PHONY: help answer full report setup setup-dev test lint unit unit-other integration format lock build clean clean-cache
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -103,7 +103,10 @@ integration: setup-dev ## Tests on real binaries and real labs
 	@echo "kjoule: integration tests"
 	@python -m pytest -q -m integration tests/integration
 
-lock: setup ## Renew the lock files
+format: setup-dev ## Lay the Python files out
+	@ruff check --fix -q .; ruff format .
+
+lock: setup-dev ## Renew the lock files
 	@echo uv | uv pip compile -q -U - --python $(BIN)/python --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements-uv.lock
 	@uv pip compile -q -U requirements.txt --python $(BIN)/python --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
 	@uv pip compile -q -U requirements-dev.in --python $(BIN)/python --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements-dev.lock
