@@ -426,13 +426,10 @@ class KwokLab:
         if code:
             raise self._failure(f"kwokctl failed with exit status {code}", "kwokctl")
         dead = self.dead_components()
-        if not dead and code == 0 and len(self._components) < len(_COMPONENTS):
-            # kwokctl has forked them all by now; one that is missing has ended already. Look once more, a fork takes a moment to exec.
+        if not dead and code == 0 and not self._all_identified():
+            time.sleep(0.1)  # kwokctl has forked them all, but the last fork may not have come to its exec
             if not self._all_identified():
                 dead = [name for name in _COMPONENTS if name not in self._components]
-                time.sleep(0.1)
-                if self._all_identified():
-                    dead = []
         if dead:
             raise self._failure(f"{dead[0]} ended while the lab was starting", dead[0])
 
