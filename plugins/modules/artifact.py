@@ -111,7 +111,9 @@ options:
     elements: str
     default: []
   free_gb:
-    description: GB (10^9 bytes) that must be free where the cache is. Downloads and builds check what they need in any case.
+    description:
+      - GB (10^9 bytes) that must be free where the cache is, as long as nothing was got into it.
+      - Downloads and builds check what they need in any case.
     type: float
     default: 0.0
 """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 
@@ -13,7 +14,10 @@ OLDEST_PYTHON = (3, 9)
 
 
 def check_host(commands: list[str], free_gb: float, cache_dir: str) -> dict[str, str]:
-    """Raises KjouleError for the first thing missing; returns where the commands are."""
+    """Raises KjouleError for the first thing missing; returns where the commands are.
+
+    ``free_gb`` is what an empty cache will grow to, so it is asked for only while the cache is empty.
+    """
     if sys.version_info[:2] < OLDEST_PYTHON:
         raise KjouleError(
             "the Python that Ansible uses on this host is too old",
@@ -30,6 +34,6 @@ def check_host(commands: list[str], free_gb: float, cache_dir: str) -> dict[str,
             seen="no " + ", no ".join(missing),
             next_step="install them with the host's package manager, e.g. apt install " + " ".join(missing),
         )
-    if free_gb > 0:
+    if free_gb > 0 and not os.path.exists(os.path.join(cache_dir, "artifacts.lock.json")):
         check_space(cache_dir, free_gb, "the cache")
     return {command: path for command, path in found.items() if path}

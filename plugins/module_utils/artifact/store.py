@@ -21,10 +21,11 @@ from ..errors import KjouleError
 from . import build as gobuild
 from .fetch import Fetcher, Unavailable, describe_content, extract
 from .lock import LockFile, entry, exclusive, stat_of, writing
-from .table import ORIGINS, Artifact, rewrite
+from .table import ORIGINS, Artifact, Recipe, rewrite
 
 _FETCHED = ("download", "mirror")
 _DOWNLOAD_FREE_GB = 0.5
+_WARM_BUILD_GB = 1.0
 # Environment that changes what the Go compiler makes of the same source.
 _GO_VARIANTS = ("GOAMD64", "GOARM64", "GOEXPERIMENT", "GOFIPS140")
 
@@ -402,7 +403,7 @@ class Store:
                 next_step=f"remove {tools_dir} and run again",
             )
         gobuild.check_pin(recipe, tools_dir)
-        self._check_space(recipe.free_gb, f"building {recipe.family}")
+        self._check_space(self._build_gb(artifacts, recipe), f"building {recipe.family}")
         go = self.get_go(gobuild.go_directive(tools_dir))
         source = f"{recipe.module}@{recipe.version}, go {go.version}"
         binaries = {artifact.file: artifact.package for artifact in artifacts if artifact.package}
@@ -425,6 +426,13 @@ class Store:
         finally:
             shutil.rmtree(out_dir, ignore_errors=True)
         return results
+
+    def _build_gb(self, artifacts: list[Artifact], recipe: Recipe) -> float:
+        """What Go may fill: little where its caches hold this version from an earlier build."""
+        slots = {artifact.slot for artifact in artifacts}
+        built_before = any(value["origin"] == "build" and value["name"] in slots for value in self.lock.entries.values())
+        warm = built_before and os.path.isdir(os.path.join(self.cache_dir, "go", "build"))
+        return min(_WARM_BUILD_GB, recipe.free_gb) if warm else recipe.free_gb
 
     def _place_built(self, artifact: Artifact, out_dir: str, go: gobuild.Go, source: str) -> Result:
         """Another compiler or other module files make other bytes, so both are part of the key: no false alarm."""
