@@ -69,8 +69,11 @@ def test_checking_changes_nothing_either():
 def test_a_tag_selects_its_stage_and_no_other(stage):
     listed = site("--list-tasks", "--tags", stage)
     assert listed.returncode == 0, listed.stdout + listed.stderr
-    tags = set(re.findall(r"TAGS: \[([^\]]*)\]", "\n".join(line for line in listed.stdout.splitlines() if line.startswith("      "))))
-    assert tags == {stage}
+    tasks = [line for line in listed.stdout.splitlines() if line.startswith("      ") and "TAGS: [" in line]
+    # The check of a role's arguments is tagged `always` by Ansible and comes with every stage; it only looks.
+    own = [line for line in tasks if "TAGS: [always" not in line]
+    assert own
+    assert [line for line in own if f"TAGS: [{stage}]" not in line] == []
 
 
 # Bad input

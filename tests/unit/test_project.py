@@ -122,6 +122,7 @@ class TestRole:
         for name, spec in load(role / "meta" / "argument_specs.yml")["argument_specs"].items():
             assert spec.get("short_description"), name
             assert spec.get("description"), name
+            assert all(isinstance(line, str) for line in spec["description"]), f"{name}: a colon makes a dictionary of a sentence"
             for option, about in spec.get("options", {}).items():
                 assert about.get("description"), option
                 assert about.get("type"), option
