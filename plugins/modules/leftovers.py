@@ -42,7 +42,7 @@ attributes:
     support: full
     platforms: linux
 author:
-  - The kjoule authors
+  - kjoule contributors (@kjoule)
 """
 
 EXAMPLES = r"""

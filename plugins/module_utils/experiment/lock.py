@@ -166,7 +166,7 @@ class HostLock:
         if handle is None:
             return
         try:
-            # A period may be longer than the lease, so the lease starts again here. A failure must not cost the period: it ends sooner then.
+            # A period may be longer than the lease, so the lease starts again here. A failure must not cost the period.
             with contextlib.suppress(KjouleError):
                 self._write(None)
         finally:

@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import ssl
 import subprocess
 import time
@@ -24,7 +25,7 @@ from .api import ApiError, ApiUnavailable, KubeApi
 from .directory import create_lab_directory, labs_directory, remove_lab_directory
 from .identity import ProcessIdentity, check_lab_id, find_marked, marker_environment, owner
 from .ports import LOOPBACK, free_ports, is_loopback, listening
-from .process import ManagedProcess, cannot_start, log_tail, spawn, terminate_all
+from .process import ManagedProcess, cannot_start, log_tail, send, spawn, terminate_all
 
 # What --version (kubectl: version --client) answers, with the version in a group.
 _VERSION_ANSWERS = {
@@ -246,7 +247,15 @@ class KwokLab:
         options.update({key: self.ports[name] for name, key in _PORTS.items()})
         # etcd keeps its fsync: --unsafe-no-fsync would make the lab start a little sooner, but each write of a delivery would then cost
         # less than it does in a cluster that people run, and that cost is what is measured.
-        return {"kind": "KwokctlConfiguration", "apiVersion": "config.kwok.x-k8s.io/v1alpha1", "options": options}
+        # The address that the Service `kubernetes` would lead pods to, if there were any. Left to itself the API server takes that of the
+        # default route, and refuses to start on a host that has none; loopback it does not accept. 192.0.2.1 is for documentation (RFC 5737).
+        advertise = {"name": "kube-apiserver", "extraArgs": [{"key": "advertise-address", "value": "192.0.2.1"}]}
+        return {
+            "kind": "KwokctlConfiguration",
+            "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
+            "options": options,
+            "componentsPatches": [advertise],
+        }
 
     def _start(self) -> None:
         self.ports = free_ports(list(PORT_NAMES), self._fixed_ports)
@@ -284,6 +293,7 @@ class KwokLab:
         steps: list[tuple[str, str, Callable[[], bool]]] = [
             ("every component runs", "kwokctl", self._all_identified),
             ("/readyz of the API server says ok", "kube-apiserver", self._api_ready),
+            ("the namespace kube-system exists", "kube-apiserver", self._release_candidates),
             ("kube-controller-manager answers /healthz", "kube-controller-manager", lambda: self._healthy("kube-controller-manager")),
             ("kube-scheduler answers /healthz", "kube-scheduler", lambda: self._healthy("kube-scheduler")),
             ("the nodes exist", "kube-apiserver", self._nodes_created),
@@ -333,14 +343,33 @@ class KwokLab:
         if len(self._components) < len(_COMPONENTS):
             return False
         self._components = {name: self._components[name] for name in _COMPONENTS}
+        self._hold(True)
+        return True
+
+    def _hold(self, stop: bool) -> None:
+        """Stop the components that elect a leader until their namespace is there, or let them go on.
+
+        kwokctl starts everything at once. A candidate that asks for its lease before the API server has made kube-system is refused,
+        and asks again after 2 to 4 s (retry period and jitter of client-go). Holding it back saves that, and leaves the processor to the
+        API server. Switching leader election off would save it too, but its lease is part of what a control plane costs at rest.
+        """
+        for name in ("kube-controller-manager", "kube-scheduler"):
+            send(self._components[name], signal.SIGSTOP if stop else signal.SIGCONT)
+
+    def _release_candidates(self) -> bool:
+        self.api.get("/api/v1/namespaces/kube-system")
+        self._hold(False)
         return True
 
     def _api_ready(self) -> bool:
         if self._api is None:
             pki = os.path.join(self._cluster_directory(), "pki")
-            files = {"cafile": "ca.crt", "certfile": "admin.crt", "keyfile": "admin.key"}
-            server = f"https://{LOOPBACK}:{self.ports['kube-apiserver']}"
-            self._api = KubeApi(server, **{key: os.path.join(pki, file) for key, file in files.items()})
+            self._api = KubeApi(
+                f"https://{LOOPBACK}:{self.ports['kube-apiserver']}",
+                cafile=os.path.join(pki, "ca.crt"),
+                certfile=os.path.join(pki, "admin.crt"),
+                keyfile=os.path.join(pki, "admin.key"),
+            )
         return self._api.ready()
 
     def _healthy(self, name: str) -> bool:
@@ -426,7 +455,7 @@ class KwokLab:
         if code:
             raise self._failure(f"kwokctl failed with exit status {code}", "kwokctl")
         dead = self.dead_components()
-        if not dead and code == 0 and not self._all_identified():
+        if not dead and code == 0 and len(self._components) < len(_COMPONENTS) and not self._all_identified():
             time.sleep(0.1)  # kwokctl has forked them all, but the last fork may not have come to its exec
             if not self._all_identified():
                 dead = [name for name in _COMPONENTS if name not in self._components]

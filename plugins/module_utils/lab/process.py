@@ -27,6 +27,7 @@ __all__ = [
     "identify",
     "log_tail",
     "marker_environment",
+    "send",
     "spawn",
     "sweep",
     "terminate",
@@ -203,6 +204,19 @@ def terminate_all(identities: Iterable[ProcessIdentity], grace_seconds: float) -
         for _identity, handle in targets:
             if handle is not None:
                 os.close(handle)
+
+
+def send(identity: ProcessIdentity, number: signal.Signals) -> bool:
+    """Send a signal to this very process. Returns whether it was there. See ``terminate`` for the checks."""
+    handle = _pidfd(identity.pid)
+    try:
+        if not identity.same_as(identify(identity.pid)):
+            return False
+        _signal((identity, handle), number)
+        return True
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _pidfd(pid: int) -> int | None:
