@@ -46,7 +46,9 @@ def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) 
         try:
             record = json.loads(line, parse_constant=_no_constant)
         except ValueError as error:
-            raise KjouleError(where, expected="one JSON record", seen=str(error), next_step="restore the file from the host's copy") from error
+            raise KjouleError(
+                where, expected="one JSON record", seen=str(error), next_step="restore the file from the host's copy"
+            ) from error
         if not isinstance(record, dict):
             raise KjouleError(where, expected="one JSON record", seen=type(record).__name__)
         if number == 1:
@@ -76,7 +78,9 @@ def _check_header(record: dict[str, Any], where: str, plan: dict[str, Any] | Non
     if record.get("kind") != "header":
         raise KjouleError(where, expected="the header", seen=f"kind {record.get('kind')!r}")
     if record.get("schema") != SCHEMA:
-        raise KjouleError(where, expected=f"schema {SCHEMA}", seen=repr(record.get("schema")), next_step="read it with the version that wrote it")
+        raise KjouleError(
+            where, expected=f"schema {SCHEMA}", seen=repr(record.get("schema")), next_step="read it with the version that wrote it"
+        )
     for key in ("run_id", "plan_hash") if plan is not None else ():
         if record.get(key) != plan[key]:
             raise KjouleError(
@@ -93,7 +97,11 @@ def _check_place(record: dict[str, Any], where: str, plan: dict[str, Any]) -> No
         raise KjouleError(where, expected=f"a block from 1 to {len(plan['blocks'])}", seen=repr(record["block"]))
     position = record["position"]
     if not isinstance(position, int) or not 1 <= position <= len(block["order"]) or block["order"][position - 1] != record["label"]:
-        raise KjouleError(where, expected=f"the order of block {record['block']}: " + ", ".join(block["order"]), seen=f"{record['label']} at position {position}")
+        raise KjouleError(
+            where,
+            expected=f"the order of block {record['block']}: " + ", ".join(block["order"]),
+            seen=f"{record['label']} at position {position}",
+        )
 
 
 def read(path: str | Path, plan: dict[str, Any] | None = None) -> Journal:
@@ -123,7 +131,12 @@ def append_record(path: str | Path, record: dict[str, Any]) -> None:
         os.lseek(descriptor, 0, os.SEEK_END)
         written = os.write(descriptor, line)
         if written != len(line):
-            raise KjouleError(f"{path.name}", expected=f"{len(line)} bytes written", seen=str(written), next_step="free space on the disk of the controller")
+            raise KjouleError(
+                f"{path.name}",
+                expected=f"{len(line)} bytes written",
+                seen=str(written),
+                next_step="free space on the disk of the controller",
+            )
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -151,7 +164,11 @@ def merge(copy: Journal, host: Journal) -> list[dict[str, Any]]:
         if copy.header is None:
             missing.append(host.header)
         elif (copy.header.get("run_id"), copy.header.get("plan_hash")) != (host.header.get("run_id"), host.header.get("plan_hash")):
-            raise KjouleError("the journal of the host belongs to another plan", expected=str(copy.header.get("run_id")), seen=str(host.header.get("run_id")))
+            raise KjouleError(
+                "the journal of the host belongs to another plan",
+                expected=str(copy.header.get("run_id")),
+                seen=str(host.header.get("run_id")),
+            )
     known = {record["period_id"]: record for record in copy.periods}
     for record in host.periods:
         if record["period_id"] not in known:

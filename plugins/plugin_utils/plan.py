@@ -103,7 +103,9 @@ def _number(*, above: float | None = None, at_least: float | None = None, below:
         except (TypeError, ValueError):
             number = math.nan
         inside = math.isfinite(number) and not (
-            (above is not None and number <= above) or (at_least is not None and number < at_least) or (below is not None and number >= below)
+            (above is not None and number <= above)
+            or (at_least is not None and number < at_least)
+            or (below is not None and number >= below)
         )
         if not inside:
             raise _refuse(name, expected, value)
@@ -134,7 +136,9 @@ def _arms(name: str, value: Any) -> list[str]:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
     if not isinstance(value, list) or len(value) != 2:
-        raise _refuse(name, "exactly two arms, the control first", value, "kjoule_arms: [snowflake, flux], or one of them twice for A against A")
+        raise _refuse(
+            name, "exactly two arms, the control first", value, "kjoule_arms: [snowflake, flux], or one of them twice for A against A"
+        )
     return [_one_of(ARMS)(name, arm) for arm in value]
 
 
@@ -237,9 +241,9 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
 
     if checked["inference"] and checked["blocks"] < blocks_needed(checked["alpha"]):
         needed = blocks_needed(checked["alpha"])
+        smallest = 2 / 2 ** checked["blocks"]
         raise KjouleError(
-            f"{checked['blocks']} blocks cannot give p < {checked['alpha']:g}: the smallest p of an exact sign-flip test is 2 / 2^{checked['blocks']}"
-            f" = {2 / 2 ** checked['blocks']:g}",
+            f"{checked['blocks']} blocks cannot give p < {checked['alpha']:g}: the smallest p of an exact sign-flip test of them is {smallest:g}",
             expected=f"at least {needed} blocks",
             next_step=f"kjoule_blocks: {needed}, or kjoule_inference: false for figures without p and verdict",
         )
@@ -253,7 +257,12 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
         workload = read_manifests(folder)
         found = len(workload["apps"])
         if "apps" in given and checked["apps"] != found:
-            raise KjouleError("setting apps", expected=f"{found}, what {checked['workload']} holds", seen=str(checked["apps"]), next_step="leave kjoule_apps out")
+            raise KjouleError(
+                "setting apps",
+                expected=f"{found}, what {checked['workload']} holds",
+                seen=str(checked["apps"]),
+                next_step="leave kjoule_apps out",
+            )
         checked["apps"] = found
 
     name, items = scenarios.read_scenario(checked["scenario"], base_dir)
@@ -269,7 +278,9 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
                     next_step="use a scenario of your own with fewer apps or another change",
                 )
 
-    settings = {key: checked[key] for key in OPTIONS if key not in ("seed", "scenario", "estimate", "joules_per_cpu_second", "workload", "replicas")}
+    settings = {
+        key: checked[key] for key in OPTIONS if key not in ("seed", "scenario", "estimate", "joules_per_cpu_second", "workload", "replicas")
+    }
     settings["profile"] = profile
     settings["labels"] = labels_of(checked["arms"])
     settings["scenario_name"] = name
@@ -285,7 +296,7 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
 def draw_blocks(labels: list[str], blocks: int, seed: int, host: str) -> list[dict[str, Any]]:
     """Randomised complete blocks: every label once in each block, in an order drawn from seed and host."""
     digest = hashlib.sha256(f"{seed}\n{host}".encode()).digest()
-    generator = random.Random(int.from_bytes(digest, "big"))  # noqa: S311: reproducible on purpose
+    generator = random.Random(int.from_bytes(digest, "big"))  # reproducible on purpose
     drawn = []
     for number in range(1, blocks + 1):
         order = list(labels)

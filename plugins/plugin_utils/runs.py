@@ -43,7 +43,8 @@ def check_hosts(hosts: list[str]) -> None:
             other = owners.setdefault(path.casefold(), host)
             if other != host:
                 raise KjouleError(
-                    f"hosts {other!r} and {host!r} would write to the same file {Path(path).name}", next_step="rename one of them in the inventory"
+                    f"hosts {other!r} and {host!r} would write to the same file {Path(path).name}",
+                    next_step="rename one of them in the inventory",
                 )
 
 
@@ -172,7 +173,9 @@ def choose_run(
         stored = stored_plans[host]
         if stored is None:
             if Path(run_files(reports_dir, chosen, host)["journal"]).exists():
-                raise KjouleError(f"run {chosen}: a journal of {host} without its plan", next_step="restore the plan, or use another run_id")
+                raise KjouleError(
+                    f"run {chosen}: a journal of {host} without its plan", next_step="restore the plan, or use another run_id"
+                )
             plans[host] = build(host, chosen, stored_seed)
             new_hosts.append(host)
             continue
@@ -216,3 +219,17 @@ def write_plans(reports_dir: str | Path, choice: Choice) -> bool:
     for host in choice.new_hosts:
         changed |= write_if_different(run_files(reports_dir, choice.run_id, host)["plan"], plan_bytes(choice.plans[host]))
     return changed
+
+
+def newest_run(reports_dir: str | Path, host: str) -> str:
+    """The run with the newest plan of this host. Raises KjouleError if there is none."""
+    root = Path(reports_dir)
+    created = []
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        if folder.is_dir() and _RUN_ID.fullmatch(folder.name):
+            plan = read_plan(run_files(root, folder.name, host)["plan"])
+            if plan is not None:
+                created.append((plan["created_at"], folder.name))
+    if not created:
+        raise KjouleError(f"no run of {host} in {root}", next_step="run playbooks/measure.yml first, or give reports_dir")
+    return max(created)[1]

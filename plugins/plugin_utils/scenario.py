@@ -179,7 +179,9 @@ def _kind_and_name(item: Item) -> tuple[str, str]:
         raise KjouleError(f"{item.at(key)}: unknown phase {kind!r}", expected="one of " + ", ".join(PHASE_KEYS), next_step=hint)
     name = phase.get("name", kind)
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in IMPLICIT:
-        raise KjouleError(f"{item.at('name')}: name", expected="lower-case letters, digits and hyphens, not baseline or install", seen=repr(name))
+        raise KjouleError(
+            f"{item.at('name')}: name", expected="lower-case letters, digits and hyphens, not baseline or install", seen=repr(name)
+        )
     return kind, name
 
 
@@ -266,10 +268,14 @@ def resolve(items: list[Item], *, apps: int, interval_seconds: float, arms: list
             if key in allowed:
                 phase[key] = _count(item, key)
         if phase.get("apps", 0) > present and kind in ("update", "drift"):
-            raise KjouleError(f"{item.at('apps')}: apps of phase {name!r}", expected=f"at most {present}, what there is by then", seen=str(phase["apps"]))
+            raise KjouleError(
+                f"{item.at('apps')}: apps of phase {name!r}", expected=f"at most {present}, what there is by then", seen=str(phase["apps"])
+            )
         if kind == "prune":
             if phase["remove"] > present:
-                raise KjouleError(f"{item.at('remove')}: remove", expected=f"at most {present} apps, what there is by then", seen=str(phase["remove"]))
+                raise KjouleError(
+                    f"{item.at('remove')}: remove", expected=f"at most {present} apps, what there is by then", seen=str(phase["remove"])
+                )
             present -= phase["remove"]
         if kind == "teardown":
             deployed, present = False, 0

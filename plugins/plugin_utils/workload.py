@@ -38,7 +38,9 @@ def read_manifests(directory: str | Path) -> dict[str, Any]:
     """
     top = Path(directory).expanduser()
     if not top.is_dir():
-        raise KjouleError(f"workload {directory}", expected="a directory of manifests, or 'generated'", seen="a file" if top.exists() else "nothing there")
+        raise KjouleError(
+            f"workload {directory}", expected="a directory of manifests, or 'generated'", seen="a file" if top.exists() else "nothing there"
+        )
     groups: list[tuple[str, list[Path]]] = []
     loose = [path for path in sorted(top.iterdir()) if path.is_file() and _is_manifest(path)]
     if loose:
@@ -63,7 +65,9 @@ def read_manifests(directory: str | Path) -> dict[str, Any]:
             for where, document in _documents(path, str(path.relative_to(top))):
                 key = _identity(document, where)
                 if key in seen:
-                    raise KjouleError(f"{where}: {key[1]} {key[3]!r} is there twice", seen=f"the first in {seen[key]}", next_step="keep one of the two")
+                    raise KjouleError(
+                        f"{where}: {key[1]} {key[3]!r} is there twice", seen=f"the first in {seen[key]}", next_step="keep one of the two"
+                    )
                 seen[key] = where
                 objects.append(document)
         if not objects:
@@ -78,7 +82,7 @@ def _is_manifest(path: Path) -> bool:
 
 def _documents(path: Path, name: str) -> list[tuple[str, dict[str, Any]]]:
     try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_ManifestLoader))  # noqa: S506: a SafeLoader
+        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_ManifestLoader))  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise KjouleError(f"{name}{line}", expected="YAML", seen=error.problem or str(error)) from error

@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From plan and period records to effects: metrics per block and side, comparisons, components, state, exclusions. Pure.
+
+Definitions of the metrics: docs/architecture.md, section "Metrics".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..module_utils.energy.estimate import estimate_joules
+from . import statistics
+from .plan import arm_of, attempts_of, blocks_needed, is_valid, progress, selected_attempts
+
+#: Roles of components that make up the cluster side of a cost.
+CLUSTER_SIDE = ("cluster", "arm", "simulator")
+#: metric -> (unit, what it is). The order is the order of the report.
+METRICS: dict[str, tuple[str, str]] = {
+    "rest": ("CPU", "the deployed workload at rest, cluster side"),
+    "idle": ("CPU", "nothing to deliver, cluster side"),
+    "deploy": ("CPU-seconds", "a deployment, cluster side, above idle"),
+    "deploy_actor": ("CPU-seconds", "a deployment, what the actor runs"),
+    "change": ("CPU-seconds per change", "a change, cluster side, above rest"),
+    "change_actor": ("CPU-seconds per change", "a change, what the actor runs"),
+}
+#: The same on measured energy of the whole host.
+ENERGY_METRICS: dict[str, tuple[str, str]] = {
+    "rest_joules": ("W", "the deployed workload at rest, whole host"),
+    "idle_joules": ("W", "nothing to deliver, whole host"),
+    "deploy_joules": ("J", "a deployment, whole host, above idle"),
+    "change_joules": ("J per change", "a change, whole host, above rest"),
+}
+COUNTS: dict[str, str] = {"drifted": "drift", "orphans": "prune"}
+EXTRAPOLATED_INTERVAL_SECONDS = 600
+HOURS_PER_YEAR = 8760
+
+
+# --- one period --------------------------------------------------------------------------------------------------------------------
+
+
+def phases_of(record: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """The phases of one kind, in order."""
+    return [phase for phase in record["phases"] if phase["kind"] == kind]
+
+
+def cpu_of(phase: dict[str, Any], roles: tuple[str, ...] = CLUSTER_SIDE) -> float:
+    """CPU-seconds of the components that play one of ``roles``. A component without a role counts for the cluster side."""
+    components = phase.get("components") or {}
+    return math.fsum(seconds for name, seconds in phase["cpu_seconds"].items() if components.get(name, "cluster") in roles)
+
+
+def actor_of(phase: dict[str, Any]) -> float:
+    return (phase.get("actor") or {}).get("cpu_seconds") or 0.0
+
+
+def residual_of(phase: dict[str, Any]) -> float | None:
+    """Busy time of the machine minus every component minus the actor; None if the machine's clock was not read."""
+    busy = (phase.get("machine") or {}).get("busy_seconds")
+    return None if busy is None else busy - math.fsum(phase["cpu_seconds"].values()) - actor_of(phase)
+
+
+def _usable(phases: list[dict[str, Any]]) -> bool:
+    return bool(phases) and all(phase.get("valid", True) for phase in phases) and math.fsum(phase["seconds"] for phase in phases) > 0
+
+
+def _rate(phases: list[dict[str, Any]], amount: Any) -> float | None:
+    if not _usable(phases):
+        return None
+    amounts = [amount(phase) for phase in phases]
+    return None if None in amounts else math.fsum(amounts) / math.fsum(phase["seconds"] for phase in phases)
+
+
+def _above(phases: list[dict[str, Any]], amount: Any, rate: float | None) -> float | None:
+    if rate is None or not _usable(phases):
+        return None
+    amounts = [amount(phase) for phase in phases]
+    return None if None in amounts else math.fsum(amounts) - rate * math.fsum(phase["seconds"] for phase in phases)
+
+
+def _changes(phases: list[dict[str, Any]]) -> int:
+    return sum(phase.get("changes") or 0 for phase in phases)
+
+
+def period_metrics(record: dict[str, Any]) -> dict[str, float | None]:
+    """The CPU metrics of one period; None where a phase is missing or invalid."""
+    idle, deploy, steady, update = (phases_of(record, kind) for kind in ("idle", "deploy", "steady", "update"))
+    metrics: dict[str, float | None] = {"rest": _rate(steady, cpu_of), "idle": _rate(idle, cpu_of)}
+    metrics["deploy"] = _above(deploy, cpu_of, metrics["idle"])
+    metrics["deploy_actor"] = math.fsum(actor_of(phase) for phase in deploy) if _usable(deploy) else None
+    changes = _changes(update)
+    above = _above(update, cpu_of, metrics["rest"])
+    metrics["change"] = above / changes if above is not None and changes else None
+    metrics["change_actor"] = math.fsum(actor_of(phase) for phase in update) / changes if _usable(update) and changes else None
+    return metrics
+
+
+def measured(phase: dict[str, Any], scope: str) -> float | None:
+    """Measured joules of one scope in a phase; None unless there is exactly one valid window of it."""
+    found = [
+        entry
+        for entry in phase.get("energy") or []
+        if entry.get("kind") == "measured" and entry.get("scope") == scope and entry.get("valid")
+    ]
+    return found[0]["joules"] if len(found) == 1 and found[0].get("joules") is not None else None
+
+
+def period_energy(record: dict[str, Any], scope: str) -> dict[str, float | None]:
+    """The energy metrics of one period in one scope; the seconds are those of the phase."""
+    idle, deploy, steady, update = (phases_of(record, kind) for kind in ("idle", "deploy", "steady", "update"))
+
+    def joules(phase: dict[str, Any]) -> float | None:
+        return measured(phase, scope)
+
+    metrics: dict[str, float | None] = {"rest_joules": _rate(steady, joules), "idle_joules": _rate(idle, joules)}
+    metrics["deploy_joules"] = _above(deploy, joules, metrics["idle_joules"])
+    changes = _changes(update)
+    above = _above(update, joules, metrics["rest_joules"])
+    metrics["change_joules"] = above / changes if above is not None and changes else None
+    return metrics
+
+
+def period_counts(record: dict[str, Any]) -> dict[str, int | None]:
+    """Objects that differ after drift and that are left over after prune: the state after the last phase of that kind."""
+    counts: dict[str, int | None] = {}
+    for name, kind in COUNTS.items():
+        phases = phases_of(record, kind)
+        counts[name] = (phases[-1].get("state") or {}).get(name) if phases else None
+    return counts
+
+
+def reconciles_of(phase: dict[str, Any]) -> int:
+    """Reconciles counted in a phase, of every kind and result."""
+    counted = (phase.get("counters") or {}).get("reconciles") or {}
+    return sum(number for results in counted.values() for number in results.values())
+
+
+def reconcile_cost(record: dict[str, Any]) -> dict[str, float] | None:
+    """What a reconcile costs in one period: ``{cpu_seconds, per_second, reconciles}``; None if none was counted."""
+    steady = phases_of(record, "steady")
+    metrics = period_metrics(record)
+    number = sum(reconciles_of(phase) for phase in steady)
+    if metrics["rest"] is None or metrics["idle"] is None or not number:
+        return None
+    seconds = math.fsum(phase["seconds"] for phase in steady)
+    return {"cpu_seconds": (metrics["rest"] - metrics["idle"]) * seconds / number, "per_second": number / seconds, "reconciles": number}
+
+
+# --- all periods -------------------------------------------------------------------------------------------------------------------
+
+
+Selected = dict[int, dict[str, dict[str, Any]]]
+
+
+def select(plan: dict[str, Any], records: list[dict[str, Any]]) -> Selected:
+    """block -> label -> the record that counts."""
+    attempts = attempts_of(plan, records)
+    return {block: attempts[block][attempt] for block, attempt in sorted(selected_attempts(plan, records).items())}
+
+
+def exclusions(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every period that does not count, and why: interrupted, invalid, partner invalid, superseded."""
+    chosen = selected_attempts(plan, records)
+    labels = set(plan["settings"]["labels"])
+    result = []
+    for block, attempts in sorted(attempts_of(plan, records).items()):
+        for attempt, sides in sorted(attempts.items()):
+            if chosen.get(block) == attempt:
+                continue
+            for record in sorted(sides.values(), key=lambda side: side["position"]):
+                if not is_valid(record):
+                    why = "invalid"
+                elif set(sides) != labels:
+                    why = "interrupted: the block was not finished"
+                elif not all(is_valid(side) for side in sides.values()):
+                    why = "the other period of the block is invalid"
+                else:
+                    why = "superseded by a later attempt"
+                result.append(
+                    {
+                        "period_id": record["period_id"],
+                        "block": block,
+                        "attempt": attempt,
+                        "label": record["label"],
+                        "why": why,
+                        "reasons": reasons_of(record),
+                    }
+                )
+    return result
+
+
+def reasons_of(record: dict[str, Any]) -> list[str]:
+    """Why a period says that it is not valid: its own reasons, its error, its phases' reasons; each once."""
+    reasons = [str(reason) for reason in record.get("reasons") or []]
+    error = record.get("error")
+    if error:
+        reasons.append(str(error.get("message") or error.get("what") or error) if isinstance(error, dict) else str(error))
+    for phase in record.get("phases") or []:
+        if not phase.get("valid", True):
+            reasons += [f"{phase['name']}: {reason}" for reason in phase.get("reasons") or ["invalid"]]
+    return list(dict.fromkeys(reasons))
+
+
+def _metric(
+    per_block: dict[int, dict[str, float | None]], labels: list[str], settings: dict[str, Any], seed: int, margin: float | None
+) -> dict[str, Any] | None:
+    """Sides and effect of one metric over the blocks in which both sides have it; None if no block has."""
+    blocks = [block for block, sides in per_block.items() if all(sides.get(label) is not None for label in labels)]
+    if not blocks:
+        return None
+    values = {label: [float(per_block[block][label]) for block in blocks] for label in labels}
+    confidence = 1 - settings["alpha"]
+    return {
+        "blocks": blocks,
+        "sides": {label: {"values": values[label], **statistics.mean_interval(values[label], confidence)} for label in labels},
+        "effect": statistics.compare(
+            values[labels[0]],
+            values[labels[1]],
+            alpha=settings["alpha"],
+            margin=margin,
+            seed=seed,
+            pairs_needed=blocks_needed(settings["alpha"]),
+            inference=settings["inference"],
+        ),
+    }
+
+
+def metric_table(plan: dict[str, Any], selected: Selected) -> dict[str, dict[str, Any]]:
+    """Every CPU metric with its sides, effect, verdict and estimated joules.
+
+    The primary metric is tested on its own; the others get a p adjusted by Holm, and their verdict uses that.
+    """
+    settings = plan["settings"]
+    labels = settings["labels"]
+    values = {block: {label: period_metrics(record) for label, record in sides.items()} for block, sides in selected.items()}
+    table: dict[str, dict[str, Any]] = {}
+    for name, (unit, what) in METRICS.items():
+        per_block = {block: {label: sides[label][name] for label in labels} for block, sides in values.items()}
+        metric = _metric(per_block, labels, settings, plan["seed"], settings["margin_cpu"] if unit == "CPU" else None)
+        if metric is not None:
+            table[name] = {"unit": unit, "what": what, **metric}
+    primary = primary_metric(plan)
+    _judge(table, primary, settings["alpha"])
+    for metric in table.values():
+        metric["estimated"] = _estimated(metric, labels, settings["estimate"])
+    return table
+
+
+def _judge(table: dict[str, dict[str, Any]], primary: str | None, alpha: float) -> None:
+    family = {name: metric["effect"]["p"] for name, metric in table.items() if name != primary and metric["effect"]["p"] is not None}
+    adjusted = statistics.holm(family)
+    for name, metric in table.items():
+        metric["primary"] = name == primary
+        metric["effect"]["p_adjusted"] = adjusted.get(name)
+        metric["effect"]["verdict"] = statistics.verdict(metric["effect"], alpha, adjusted.get(name))
+
+
+def primary_metric(plan: dict[str, Any]) -> str | None:
+    """``rest`` where the scenario has a steady phase, else ``idle``, else none."""
+    kinds = {phase["kind"] for phase in plan["settings"]["scenario"]}
+    return "rest" if "steady" in kinds else "idle" if "idle" in kinds else None
+
+
+def estimated_interval(interval: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """Estimated joules (or watts) of an interval of CPU-seconds (or CPU): bounds of the coefficient on both ends of the interval."""
+    ends = [interval["mean"] if interval[end] is None else interval[end] for end in ("low", "high")]
+    estimates = [estimate_joules(end, row) for end in ends]
+    return {
+        "value": estimate_joules(interval["mean"], row)["joules"],
+        "low": min(estimate["low"] for estimate in estimates),
+        "high": max(estimate["high"] for estimate in estimates),
+    }
+
+
+def _estimated(metric: dict[str, Any], labels: list[str], row: dict[str, Any]) -> dict[str, Any]:
+    unit = {"CPU": "W", "CPU-seconds": "J", "CPU-seconds per change": "J per change"}[metric["unit"]]
+    sides = {label: estimated_interval(metric["sides"][label], row) for label in labels}
+    return {"unit": unit, "scope": "estimate:cpu-time", "sides": sides, "effect": estimated_interval(metric["effect"], row)}
+
+
+def measured_scopes(plan: dict[str, Any], selected: Selected) -> list[str]:
+    """Scopes with one valid measured window in the phase of the primary metric of every period that counts."""
+    kind = {"rest": "steady", "idle": "idle", None: None}[primary_metric(plan)]
+    common: set[str] | None = None
+    for sides in selected.values():
+        for record in sides.values():
+            for phase in phases_of(record, kind) if kind else []:
+                scopes = {entry.get("scope") for entry in phase.get("energy") or [] if measured(phase, entry.get("scope")) is not None}
+                common = scopes if common is None else common & scopes
+    return sorted(scope for scope in common or () if scope)
+
+
+def energy_table(plan: dict[str, Any], selected: Selected, preferred: str | None = None) -> list[dict[str, Any]]:
+    """Measured energy metrics, one entry per scope, the preferred scope first. Scopes stand beside each other, never added."""
+    settings = plan["settings"]
+    labels = settings["labels"]
+    result = []
+    for scope in sorted(measured_scopes(plan, selected), key=lambda name: (name != preferred, name)):
+        values = {block: {label: period_energy(record, scope) for label, record in sides.items()} for block, sides in selected.items()}
+        metrics = {}
+        for name, (unit, what) in ENERGY_METRICS.items():
+            per_block = {block: {label: sides[label][name] for label in labels} for block, sides in values.items()}
+            metric = _metric(per_block, labels, settings, plan["seed"], None)
+            if metric is not None:
+                metrics[name] = {"unit": unit, "what": what, **metric}
+        _judge(metrics, None, settings["alpha"])
+        result.append({"scope": scope, "sources": _sources(selected, scope), "metrics": metrics})
+    return result
+
+
+def _sources(selected: Selected, scope: str) -> list[str]:
+    return sorted(
+        {
+            str(entry.get("source"))
+            for sides in selected.values()
+            for record in sides.values()
+            for phase in record["phases"]
+            for entry in phase.get("energy") or []
+            if entry.get("scope") == scope and entry.get("kind") == "measured"
+        }
+    )
+
+
+def reconcile_table(plan: dict[str, Any], selected: Selected) -> dict[str, dict[str, Any]]:
+    """label -> cost of a reconcile with its interval, for the sides that are flux."""
+    result = {}
+    for label in plan["settings"]["labels"]:
+        if arm_of(plan, label) != "flux":
+            continue
+        costs = [cost for cost in (reconcile_cost(sides[label]) for sides in selected.values()) if cost]
+        if costs:
+            confidence = 1 - plan["settings"]["alpha"]
+            result[label] = {
+                "unit": "CPU-seconds per reconcile",
+                "what": "(rest - idle) x seconds / reconciles counted in steady",
+                **statistics.mean_interval([cost["cpu_seconds"] for cost in costs], confidence),
+                "reconciles": sum(int(cost["reconciles"]) for cost in costs),
+                "reconciles_per_second": math.fsum(cost["per_second"] for cost in costs) / len(costs),
+            }
+    return result
+
+
+def extrapolation(
+    plan: dict[str, Any], selected: Selected, interval_seconds: float = EXTRAPOLATED_INTERVAL_SECONDS
+) -> dict[str, Any] | None:
+    """Effect at rest at another interval: idle effect + reconcile cost x reconciles per second at that interval, per block.
+
+    Assumes that the number of reconciles falls as the interval grows and that each costs the same. Only for one side with flux.
+    """
+    settings = plan["settings"]
+    labels = settings["labels"]
+    flux = [label for label in labels if arm_of(plan, label) == "flux"]
+    if len(flux) != 1 or interval_seconds == settings["interval_seconds"]:
+        return None
+    sign = 1 if flux[0] == labels[1] else -1
+    values = []
+    for sides in selected.values():
+        idle = [period_metrics(sides[label])["idle"] for label in labels]
+        cost = reconcile_cost(sides[flux[0]])
+        if None in idle or cost is None:
+            continue
+        per_second = cost["per_second"] * settings["interval_seconds"] / interval_seconds
+        values.append(idle[1] - idle[0] + sign * cost["cpu_seconds"] * per_second)
+    if not values:
+        return None
+    interval = statistics.mean_interval(values, 1 - settings["alpha"])
+    return {
+        "kind": "extrapolated",
+        "interval_seconds": interval_seconds,
+        "measured_interval_seconds": settings["interval_seconds"],
+        "unit": "CPU",
+        "what": "idle effect + reconcile cost x reconciles per second at that interval",
+        **interval,
+        "estimated_watts": estimated_interval(interval, settings["estimate"]),
+    }
+
+
+def component_table(plan: dict[str, Any], selected: Selected) -> list[dict[str, Any]]:
+    """Mean CPU-seconds per phase and side, by component; actor, machine, residual, steal. In the order of the scenario."""
+    rows = []
+    order: dict[str, int] = {}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for sides in selected.values():
+        for label, record in sides.items():
+            for phase in record["phases"]:
+                order.setdefault(phase["name"], phase.get("index", len(order)))
+                groups.setdefault((phase["name"], label), []).append(phase)
+    labels = plan["settings"]["labels"]
+    for name, label in sorted(groups, key=lambda key: (order[key[0]], key[0], labels.index(key[1]))):
+        phases = groups[(name, label)]
+        names = sorted({component for phase in phases for component in phase["cpu_seconds"]})
+        roles = {component: role for phase in phases for component, role in (phase.get("components") or {}).items()}
+        converged = [phase["converged_seconds"] for phase in phases if phase.get("converged_seconds") is not None]
+        rows.append(
+            {
+                "phase": name,
+                "kind": phases[0]["kind"],
+                "label": label,
+                "periods": len(phases),
+                "seconds": _mean([phase["seconds"] for phase in phases]),
+                "converged_seconds": _mean(converged),
+                "components": [
+                    {
+                        "name": component,
+                        "role": roles.get(component, "cluster"),
+                        "cpu_seconds": _mean([phase["cpu_seconds"].get(component, 0.0) for phase in phases]),
+                    }
+                    for component in names
+                ],
+                "cluster_side_cpu_seconds": _mean([cpu_of(phase) for phase in phases]),
+                "tool_cpu_seconds": _mean([cpu_of(phase, ("tool",)) for phase in phases]),
+                "actor_cpu_seconds": _mean([actor_of(phase) for phase in phases]),
+                "machine_busy_seconds": _mean(_machine(phases, "busy_seconds")),
+                "residual_seconds": _mean([residual for residual in map(residual_of, phases) if residual is not None]),
+                "steal_seconds": _mean(_machine(phases, "steal_seconds")),
+                "reconciles": _mean([float(reconciles_of(phase)) for phase in phases]),
+            }
+        )
+    return rows
+
+
+def _machine(phases: list[dict[str, Any]], key: str) -> list[float]:
+    values = [(phase.get("machine") or {}).get(key) for phase in phases]
+    return [value for value in values if value is not None]
+
+
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def state_table(plan: dict[str, Any], selected: Selected) -> dict[str, Any]:
+    """Whether both sides held the same objects after deploy, steady and update, and what was left after drift and prune."""
+    labels = plan["settings"]["labels"]
+    flags, compared = [], 0
+    counts: dict[str, dict[str, list[int]]] = {name: {label: [] for label in labels} for name in COUNTS}
+    for block, sides in selected.items():
+        states = {
+            label: {
+                phase["name"]: phase.get("state") or {} for phase in record["phases"] if phase["kind"] in ("deploy", "steady", "update")
+            }
+            for label, record in sides.items()
+        }
+        for phase in dict.fromkeys(name for label in labels for name in states[label]):
+            found = {label: states[label].get(phase, {}) for label in labels}
+            hashes = {label: found[label].get("hash") for label in labels}
+            compared += 1
+            if None in hashes.values():
+                flags.append({"block": block, "phase": phase, "what": "the state of one side was not read", "hashes": hashes})
+            elif len(set(hashes.values())) > 1:
+                flags.append({"block": block, "phase": phase, "what": "the two sides hold different objects", "hashes": hashes})
+            for label in labels:
+                wrong = [f"{found[label][key]} {key}" for key in ("drifted", "orphans", "missing") if found[label].get(key)]
+                if wrong:
+                    flags.append({"block": block, "phase": phase, "what": f"{label}: " + ", ".join(wrong), "hashes": hashes})
+        for label, record in sides.items():
+            for name, value in period_counts(record).items():
+                if value is not None:
+                    counts[name][label].append(value)
+    left = {
+        name: {label: {"mean": _mean([float(v) for v in per[label]]), "values": per[label]} for label in labels}
+        for name, per in counts.items()
+        if any(per.values())
+    }
+    return {"compared": compared, "equal": compared > 0 and not flags, "flags": flags, "left": left}
+
+
+def analyse(plan: dict[str, Any], records: list[dict[str, Any]], preferred_scope: str | None = None) -> dict[str, Any]:
+    """Everything that can be computed from a plan and its period records."""
+    selected = select(plan, records)
+    metrics = metric_table(plan, selected)
+    return {
+        "progress": progress(plan, records),
+        "valid_blocks": sorted(selected),
+        "primary": primary_metric(plan),
+        "metrics": metrics,
+        "measured_energy": energy_table(plan, selected, preferred_scope),
+        "reconcile": reconcile_table(plan, selected),
+        "extrapolation": extrapolation(plan, selected),
+        "components": component_table(plan, selected),
+        "state": state_table(plan, selected),
+        "exclusions": exclusions(plan, records),
+    }
