@@ -58,6 +58,6 @@ class ActionModule(ActionBase):
             paths=paths,
             kjoule_answer=terminal(report, [short_path(paths["md"])]),
             blocks=report["blocks"],
-            warnings_of_report=report["warnings"],
+            caveats=report["warnings"],
         )
         return result

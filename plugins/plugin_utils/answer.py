@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from .effects import HOURS_PER_YEAR
-from .words import interval, probability, seconds, signed, significant
+from .words import interval, probability, seconds, significant
 
 WIDTH = 110
 LINES = 15
@@ -19,36 +19,44 @@ def kilowatt_hours_a_year(watts: float) -> float:
 
 def statements(report: dict[str, Any]) -> list[str]:
     """The answer, one statement after the other, the most important first."""
-    question = report["question"]
+    return [text for _rank, text in _ranked(report)]
+
+
+def _ranked(report: dict[str, Any]) -> list[tuple[int, str]]:
+    """Statements with a rank: where space is short, the highest rank goes first; 0 always stays."""
     if not report["blocks"]["valid"]:
-        return [_title(report), *_nothing(report)]
-    said = [_title(report)]
-    if question["a_against_a"]:
-        said.append(f"A against A: both sides are {question['arms'][0]}. What is seen here is noise of the method, not an effect.")
-    said += _rest(report)
-    said += _controllers(report)
-    said += _cost(report, "deploy", "A deployment")
-    said += _cost(report, "change", "A change")
-    said += _left(report)
-    said += _extrapolated(report)
-    said.append(_sureness(report))
-    said.append(_kind_of_figure(report))
-    said += report["warnings"][:2]
-    return said
+        return [(0, _title(report)), *((0, text) for text in _nothing(report))]
+    ranked = [(0, _title(report))]
+    if report["question"]["a_against_a"]:
+        arm = report["question"]["arms"][0]
+        ranked.append((0, f"A against A: both sides are {arm}. What is seen here is noise of the method, not an effect."))
+    serious = 1 if report["warnings"] and not report["state"]["equal"] else 0
+    ranked += [(0, text) for text in report["warnings"][:serious]]
+    ranked += [(0, text) for text in _rest(report)]
+    ranked += [(2, text) for text in _controllers(report)]
+    ranked += [(3, text) for text in _cost(report, "deploy", "A deployment")]
+    ranked += [(3, text) for text in _cost(report, "change", "A change")]
+    ranked += [(2, text) for text in _left(report)]
+    ranked += [(4, text) for text in _extrapolated(report)]
+    ranked += [(0, _sureness(report)), (0, _kind_of_figure(report))]
+    ranked += [(5, text) for text in report["warnings"][serious : serious + 2]]
+    return ranked
 
 
 def terminal(report: dict[str, Any], paths: list[str] | None = None) -> list[str]:
     """The answer as at most 15 lines of at most 110 characters; the paths of the reports come last."""
     tail = [_cut(f"Report: {path}") for path in (paths or [])[:2]]
-    lines: list[str] = []
-    for statement in statements(report):
-        wrapped = textwrap.wrap(statement, WIDTH, subsequent_indent="  ", break_long_words=True, break_on_hyphens=False)
-        if len(lines) + len(wrapped) + len(tail) > LINES:
-            if len(lines) + len(tail) < LINES:
-                lines.append("More in the report.")
+    groups = [
+        (rank, textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_long_words=True, break_on_hyphens=False))
+        for rank, text in _ranked(report)
+    ]
+    while sum(len(lines) for _rank, lines in groups) + len(tail) > LINES:
+        worst = max(range(len(groups)), key=lambda index: (groups[index][0], index))
+        if groups[worst][0] == 0:
             break
-        lines += wrapped
-    return lines + tail
+        del groups[worst]
+    lines = [line for _rank, group in groups for line in group]
+    return lines[: LINES - len(tail)] + tail
 
 
 def _cut(line: str) -> str:
@@ -101,19 +109,16 @@ def _rest(report: dict[str, Any]) -> list[str]:
     control, treatment = report["question"]["labels"]
     where = "At rest" if name == "rest" else "With nothing to deliver"
     said = [f"{where} {treatment} adds to {control}: {interval(metric['effect'], 1000, 'mCPU', sign=True)}, {_judged(report, metric)}."]
-    estimated = metric["estimated"]["effect"]
     measured = _measured(report, f"{name}_joules")
     if measured is not None:
         scope, energy = measured
-        effect = energy["effect"]
-        year = kilowatt_hours_a_year(effect["mean"])
-        said.append(f"  Measured on the whole host ({scope}): {interval(effect, 1, 'W', sign=True)}, {significant(year)} kWh a year.")
-    else:
-        watts = f"{significant(estimated['value'])} W (bounds {significant(estimated['low'])} to {significant(estimated['high'])})"
-        low, high = (significant(kilowatt_hours_a_year(estimated[end])) for end in ("low", "high"))
-        said.append(
-            f"  That is {watts}, {significant(kilowatt_hours_a_year(estimated['value']))} kWh a year ({low} to {high}), estimated from CPU time."
-        )
+        year = significant(kilowatt_hours_a_year(energy["effect"]["mean"]))
+        said.append(f"  Measured on the whole host ({scope}): {interval(energy['effect'], 1, 'W', sign=True)}, {year} kWh a year.")
+        return said
+    estimate = metric["estimated"]["effect"]
+    watts, low, high = (significant(estimate[key]) for key in ("value", "low", "high"))
+    year, year_low, year_high = (significant(kilowatt_hours_a_year(estimate[key])) for key in ("value", "low", "high"))
+    said.append(f"  Estimated from CPU time: {watts} W ({low} to {high}), {year} kWh a year ({year_low} to {year_high}).")
     return said
 
 
@@ -128,8 +133,9 @@ def _controllers(report: dict[str, Any]) -> list[str]:
     metric = report["metrics"].get("idle")
     if metric is None or report["primary"] == "idle":
         return []
-    effect = interval(metric["effect"], 1000, "mCPU", sign=True)
-    return [f"Of that with nothing to deliver (controllers alone): {effect}, {_judged(report, metric)}."]
+    word = metric["effect"]["verdict"]
+    judged = f", {_judged(report, metric)}" if word in ("different", "equivalent") else ""
+    return [f"With nothing to deliver (controllers alone): {interval(metric['effect'], 1000, 'mCPU', sign=True)}{judged}."]
 
 
 def _cost(report: dict[str, Any], name: str, title: str) -> list[str]:
@@ -138,21 +144,24 @@ def _cost(report: dict[str, Any], name: str, title: str) -> list[str]:
         return []
     parts = []
     for label in report["question"]["labels"]:
-        text = f"{label} {significant(metric['sides'][label]['mean'])}"
+        text = f"{label} {significant(metric['sides'][label]['mean'], 2)}"
         if actor is not None:
-            text += f" + actor {significant(actor['sides'][label]['mean'])}"
+            text += f" + {significant(actor['sides'][label]['mean'], 2)}"
         parts.append(text)
     measured = _measured(report, f"{name}_joules")
     if measured is not None:
-        effect = measured[1]["effect"]
-        energy = f"{interval(effect, 1, 'J', sign=True)} measured on the host"
+        energy = f"host {interval(measured[1]['effect'], 1, 'J', sign=True)} measured"
     else:
         estimate = metric["estimated"]["effect"]
-        energy = (
-            f"cluster side {signed(metric['effect']['mean'], 2)} = {significant(estimate['value'])} J estimated "
-            f"({significant(estimate['low'])} to {significant(estimate['high'])})"
-        )
-    return [f"{title} in CPU-seconds: {', '.join(parts)}; {energy}."]
+        low, high = significant(estimate["low"], 2), significant(estimate["high"], 2)
+        energy = f"cluster {_plus(estimate['value'])} J estimated ({low} to {high})"
+    unit = "CPU-s" if actor is None else "CPU-s, + actor's"
+    return [f"{title} ({unit}): {', '.join(parts)}; {energy}."]
+
+
+def _plus(value: float) -> str:
+    text = significant(value, 2)
+    return text if text == "0" or text.startswith("-") else f"+{text}"
 
 
 def _left(report: dict[str, Any]) -> list[str]:
@@ -161,7 +170,7 @@ def _left(report: dict[str, Any]) -> list[str]:
     for name, word in words.items():
         left = report["state"]["left"].get(name)
         if left:
-            counts = [f"{label} {significant(left[label]['mean'], 2)}" for label in report["question"]["labels"]]
+            counts = [f"{label} {round(left[label]['mean'], 1):g}" for label in report["question"]["labels"]]
             parts.append(f"{word}: " + ", ".join(counts))
     return [f"Objects {'; '.join(parts)}."] if parts else []
 
@@ -191,12 +200,8 @@ def _sureness(report: dict[str, Any]) -> str:
 
 def _kind_of_figure(report: dict[str, Any]) -> str:
     energy = report["energy"]
-    text = "CPU time is measured; "
+    text = "Control-plane energy, no containers ran: " if report["settings"]["lab"] == "kwok" else ""
     if energy["kind"] == "measured":
-        text += f"joules are measured ({', '.join(energy['scopes'])}), the machine's idle power is in them"
-    else:
-        row = energy["estimate"]
-        text += f"joules are estimated at {row['joules_per_cpu_second']:g} J per CPU-second ({row['low']:g} to {row['high']:g})"
-    if report["settings"]["lab"] == "kwok":
-        text += "; control-plane energy: no containers ran"
-    return text + "."
+        return f"{text}CPU time and joules measured ({', '.join(energy['scopes'])}; with idle power)."
+    row = energy["estimate"]
+    return f"{text}CPU time measured, joules estimated at {row['joules_per_cpu_second']:g} J per CPU-s ({row['low']:g} to {row['high']:g})."

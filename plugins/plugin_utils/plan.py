@@ -243,7 +243,8 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
         needed = blocks_needed(checked["alpha"])
         smallest = 2 / 2 ** checked["blocks"]
         raise KjouleError(
-            f"{checked['blocks']} blocks cannot give p < {checked['alpha']:g}: the smallest p of an exact sign-flip test of them is {smallest:g}",
+            f"{checked['blocks']} blocks cannot give p < {checked['alpha']:g}: "
+            f"the smallest p of an exact sign-flip test of them is {smallest:g}",
             expected=f"at least {needed} blocks",
             next_step=f"kjoule_blocks: {needed}, or kjoule_inference: false for figures without p and verdict",
         )

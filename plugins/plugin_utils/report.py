@@ -41,6 +41,7 @@ SETTINGS_SHOWN = (
     "inference",
     "alpha",
     "margin_cpu",
+    "extra",
 )
 
 
@@ -162,7 +163,8 @@ def _warnings(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]) 
     if flags:
         first = flags[0]
         warnings.append(
-            f"Not a fair comparison: state differs in {len(flags)} places, the first in block {first['block']}, phase {first['phase']}: {first['what']}."
+            f"Not a fair comparison: state differs in {len(flags)} places, "
+            f"the first in block {first['block']}, phase {first['phase']}: {first['what']}."
         )
     primary = analysis["metrics"].get(analysis["primary"] or "")
     if plan["settings"]["arms"][0] == plan["settings"]["arms"][1] and primary and primary["effect"]["verdict"] == "different":
@@ -170,9 +172,8 @@ def _warnings(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]) 
     stolen = [row for row in analysis["components"] if row["steal_seconds"] and row["steal_seconds"] > STEAL_SHARE * row["seconds"]]
     if stolen:
         worst = max(stolen, key=lambda row: row["steal_seconds"] / row["seconds"])
-        warnings.append(
-            f"Other guests took CPU time: up to {100 * worst['steal_seconds'] / worst['seconds']:.1f} % of a CPU in phase {worst['phase']} (steal)."
-        )
+        share = 100 * worst["steal_seconds"] / worst["seconds"]
+        warnings.append(f"Other guests took CPU time: up to {share:.1f} % of a CPU in phase {worst['phase']} (steal).")
     negative = [
         row for row in analysis["components"] if row["residual_seconds"] is not None and row["residual_seconds"] < -0.02 * row["seconds"]
     ]
@@ -254,9 +255,12 @@ def _markdown_measured(report: dict[str, Any]) -> list[str]:
         "## What was measured, and how sure this is",
         "",
         *_table(["what", "how"], rows),
-        *[f"- **{markdown(w)}**" for w in report["warnings"]],
-        "",
+        *_warned(report),
     ]
+
+
+def _warned(report: dict[str, Any]) -> list[str]:
+    return [*(f"- **{markdown(warning)}**" for warning in report["warnings"]), ""] if report["warnings"] else []
 
 
 def _scaled(unit: str) -> tuple[float, str]:
@@ -282,7 +286,8 @@ def _markdown_effects(report: dict[str, Any]) -> list[str]:
                 significant(effect["hodges_lehmann"] * scale),
                 probability(effect["p"]) + ("" if effect["p_adjusted"] is None else f", Holm {effect['p_adjusted']:.2g}"),
                 effect["verdict"] or "-",
-                f"{significant(estimate['value'])} ({significant(estimate['low'])} to {significant(estimate['high'])}) {metric['estimated']['unit']}",
+                f"{significant(estimate['value'])} ({significant(estimate['low'])} to {significant(estimate['high'])}) "
+                + metric["estimated"]["unit"],
             ]
         )
     head = ["metric", "unit", control, treatment, "effect", "Hodges-Lehmann", "p", "verdict", "energy of the effect, estimated"]
@@ -359,7 +364,7 @@ def _markdown_state(report: dict[str, Any]) -> list[str]:
     if state["left"]:
         labels = report["question"]["labels"]
         rows = [
-            [name, *[f"{significant(per[label]['mean'])} ({per[label]['values']})" for label in labels]]
+            [name, *[f"{per[label]['mean']:g} ({', '.join(str(v) for v in per[label]['values'])})" for label in labels]]
             for name, per in sorted(state["left"].items())
         ]
         lines += _table(["objects left, mean (per block)", *labels], rows)
@@ -381,9 +386,9 @@ def _markdown_method(report: dict[str, Any]) -> list[str]:
         "",
         "- The unit of analysis is one phase of one period; samples within a window are not replicates.",
         "- Randomised complete blocks: each holds one period of either side in a fresh lab, in an order drawn from the recorded seed.",
-        f"- Test: exact paired sign-flip permutation, two-sided, alpha {settings['alpha']:g}. Interval: t. Equivalence: two one-sided t tests "
-        f"with a margin of {settings['margin_cpu'] * 1000:g} mCPU (rest and idle), fixed in the plan.",
-        "- One primary metric; the p of the others is adjusted by Holm. With few blocks these cannot reach alpha: then the interval speaks.",
+        f"- Test: exact paired sign-flip permutation, two-sided, alpha {settings['alpha']:g}. Interval: t. "
+        f"Equivalence: two one-sided t tests with a margin of {settings['margin_cpu'] * 1000:g} mCPU (rest and idle), fixed in the plan.",
+        "- One primary metric; the p of the others is adjusted by Holm. With few blocks it cannot reach alpha: read the interval.",
         "- Different: p below alpha and an interval clear of 0. Equivalent: the interval lies inside the margin. Otherwise: cannot tell.",
         "- No value is left out for being large or small. A failed check leaves out the whole block.",
         "- Bounds of an estimate join both uncertainties: the coefficient's bounds at the ends of the interval of the CPU time.",

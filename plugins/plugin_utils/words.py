@@ -12,11 +12,12 @@ def significant(value: float | None, digits: int = 3) -> str:
     """``value`` with so many significant digits and no exponent; a dash for None."""
     if value is None:
         return "-"
-    return f"{value:.{decimals_for(value, digits)}f}"
+    text = f"{value:.{decimals_for(value, digits)}f}"
+    return text if float(text) != 0 else "0"
 
 
 def decimals_for(value: float, digits: int) -> int:
-    if value == 0 or not math.isfinite(value):
+    if abs(value) < 1e-9 or not math.isfinite(value):
         return 0
     return min(9, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
 

@@ -57,7 +57,9 @@ def row_from_user(coefficient: dict) -> dict:
     unknown = sorted(set(coefficient) - set(wanted))
     missing = [key for key in wanted if coefficient.get(key) in (None, "")]
     if unknown or missing:
-        seen = "; ".join(part for part in ("no " + ", ".join(missing) if missing else "", "unknown " + ", ".join(unknown) if unknown else "") if part)
+        seen = "; ".join(
+            part for part in ("no " + ", ".join(missing) if missing else "", "unknown " + ", ".join(unknown) if unknown else "") if part
+        )
         raise KjouleError(
             "joules_per_cpu_second",
             expected="value, low, high and source",

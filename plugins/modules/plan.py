@@ -1,0 +1,192 @@
+#!/usr/bin/python
+# Copyright (c) kjoule contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: plan
+short_description: Write the plan of a run, or find the one to continue
+version_added: 0.1.0
+description:
+  - Checks the settings of a run, draws the order of its blocks from a recorded seed, and writes one plan for every host.
+  - Runs on the controller only, once for all hosts, so that they share a O(run_id). Use C(run_once).
+  - With O(run_id) that run is continued if its plans have the same settings, refused with the list of differences if not, and started if
+    there is none. Without it the newest unfinished run with the same settings is continued, else a new one is started.
+  - An option that is left out, null or empty takes the value of the profile, else the default named here.
+author:
+  - kjoule contributors (@kjoule)
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying the target.
+    support: full
+    details:
+      - Returns the plans that would be written. A seed that is not given is drawn anew each time.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: none
+options:
+  hosts:
+    description:
+      - Hosts to plan for. Default is the host of the task.
+      - Either a list of names, or a dictionary of names to settings of that host, which win over those of the task.
+    type: raw
+  reports_dir:
+    description: Folder on the controller for plans, journals and reports. A relative one starts in the working directory.
+    type: path
+    default: reports
+  run_id:
+    description: Name of the run to continue or to start. Letters, digits, dots, hyphens and underscores. Default is C(YYYYmmdd-HHMMSS-<profile>).
+    type: str
+  profile:
+    description:
+      - Set of defaults. V(quick) is 6 blocks, 5 apps, an interval of 4 s and a baseline of 2 s. V(full) is 12 blocks, 20 apps, an interval of
+        60 s and a baseline of 30 s.
+    type: str
+    default: quick
+    choices: [quick, full]
+  arms:
+    description: The two ways of delivering, the control first. The same one twice is A against A and shows the noise floor.
+    type: list
+    elements: str
+    default: [snowflake, flux]
+  blocks:
+    description:
+      - Number of blocks. With O(inference=true) and O(alpha=0.05) at least 6, because an exact sign-flip test of fewer cannot give p below 0.05.
+    type: int
+  block_retries:
+    description: How often a block with an invalid period is run again.
+    type: int
+    default: 1
+  apps:
+    description: Number of apps of the generated workload. Not to be given with manifests of your own.
+    type: int
+  replicas:
+    description: Replicas of each generated app.
+    type: int
+    default: 2
+  interval_seconds:
+    description: Reconcile interval of flux.
+    type: float
+  layout:
+    description: V(per-app) gives each app a Kustomization of its own, V(one) has one for all.
+    type: str
+    default: per-app
+    choices: [per-app, one]
+  scenario:
+    description:
+      - Name of a shipped scenario (V(day), V(idle)), path to a YAML file, or the list of phases itself. A relative path starts in the folder of
+        the playbook, then in the working directory.
+      - Phases are idle, deploy, steady, update, drift, prune and teardown. A hold is in seconds, or a text such as V(2 intervals).
+    type: raw
+    default: day
+  lab:
+    description: Provider of the cluster under test. Only V(kwok) so far.
+    type: str
+    default: kwok
+  baseline_seconds:
+    description: Window of every period before the arm is installed.
+    type: float
+  settle_seconds:
+    description: Pause before each phase.
+    type: float
+  sample_seconds:
+    description: Time between samples within a window.
+    type: float
+  source:
+    description: Source of energy; V(auto) takes what the host offers.
+    type: raw
+    default: auto
+  inference:
+    description: Whether to test. With V(false) there are figures with intervals, but no p and no verdict, and O(blocks) may be small.
+    type: bool
+    default: true
+  alpha:
+    description: Significance level of tests; 1 - alpha is the confidence of intervals.
+    type: float
+    default: 0.05
+  margin_cpu:
+    description: Margin of equivalence at rest, in CPU (0.005 is 5 mCPU).
+    type: float
+    default: 0.005
+  timeout_seconds:
+    description: How long a delivery may take to converge.
+    type: float
+    default: 120
+  workload:
+    description:
+      - V(generated), or a folder on the controller with manifests of your own. Each folder in it that holds manifests is an app, loose files
+        form the app C(root). What it holds becomes part of the plan.
+    type: str
+    default: generated
+  ports:
+    description: Ports of the lab, by component, where they must be fixed.
+    type: dict
+    default: {}
+  estimate:
+    description: Row of the table of joules per CPU-second, used where no energy can be read.
+    type: str
+    default: generic-x86-server
+  joules_per_cpu_second:
+    description: A coefficient of your own, with the keys C(value), C(low), C(high) and C(source). Wins over O(estimate).
+    type: dict
+  extra:
+    description: Further settings that are recorded and hashed with the others.
+    type: dict
+    default: {}
+  seed:
+    description: Seed of the order and of the generated workload. Default is one that is drawn and recorded.
+    type: int
+seealso:
+  - module: kjoule.bench.report
+"""
+
+EXAMPLES = r"""
+- name: Plan a quick run on all hosts of the play, or continue the one that was interrupted
+  kjoule.bench.plan:
+    hosts: "{{ ansible_play_hosts }}"
+    reports_dir: reports
+    profile: quick
+  run_once: true
+  register: planned
+
+- name: A against A, to see the noise floor, with a scenario of one's own
+  kjoule.bench.plan:
+    arms: [flux, flux]
+    blocks: 10
+    scenario:
+      - {name: idle, hold: 1 interval}
+      - {name: deploy, revision: base}
+      - {kind: steady, name: night, hold: 4 intervals}
+      - {name: teardown}
+"""
+
+RETURN = r"""
+run_id:
+  description: Name of the run that was started or is continued.
+  returned: success
+  type: str
+  sample: 20240501-100000-quick
+plans:
+  description: The plan of every host, as described in the documentation of the architecture.
+  returned: success
+  type: dict
+continued:
+  description: Whether a run that was there already is continued.
+  returned: success
+  type: bool
+estimate_seconds:
+  description: Estimated run time of what is left, of the slowest host.
+  returned: success
+  type: float
+  sample: 622.2
+progress:
+  description: Blocks planned and valid, periods recorded and left, by host.
+  returned: success
+  type: dict
+paths:
+  description: Paths of plan, journal and reports, by host.
+  returned: success
+  type: dict
+"""

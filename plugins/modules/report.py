@@ -1,0 +1,75 @@
+#!/usr/bin/python
+# Copyright (c) kjoule contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: report
+short_description: Compute the answer of a run on one host and write its reports
+version_added: 0.1.0
+description:
+  - Reads the plan and the controller's copy of the journal, and writes C(<host>.json) and C(<host>.md) beside them. Nothing is measured, and
+    nothing runs on the host.
+  - The same plan and journal give the same bytes. A run that is not finished can be reported at any time.
+author:
+  - kjoule contributors (@kjoule)
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: none
+options:
+  reports_dir:
+    description: Folder on the controller that holds the runs. A relative one starts in the working directory.
+    type: path
+    default: reports
+  run_id:
+    description: Name of the run. Default is the newest one of this host.
+    type: str
+  host:
+    description: Host to report on. Default is the host of the task.
+    type: str
+seealso:
+  - module: kjoule.bench.plan
+"""
+
+EXAMPLES = r"""
+- name: Report on the run that was planned before
+  kjoule.bench.report:
+    reports_dir: reports
+    run_id: "{{ planned.run_id }}"
+  register: reported
+
+- name: Show the answer
+  ansible.builtin.debug:
+    var: reported.kjoule_answer
+"""
+
+RETURN = r"""
+kjoule_answer:
+  description: The answer for a terminal, at most 15 lines of at most 110 characters.
+  returned: success
+  type: list
+  elements: str
+run_id:
+  description: Name of the run that was reported on.
+  returned: success
+  type: str
+paths:
+  description: Paths of C(plan), C(journal), C(json) and C(md).
+  returned: success
+  type: dict
+blocks:
+  description: Blocks C(planned), the numbers of those that are C(valid), how many were C(given_up), C(periods) recorded, and whether the run is C(finished).
+  returned: success
+  type: dict
+caveats:
+  description: What a reader has to know before trusting the figures. Empty for a clean run.
+  returned: success
+  type: list
+  elements: str
+"""
