@@ -11,12 +11,12 @@ short_description: Get binaries into a verified cache
 version_added: 0.1.0
 description:
   - Finds, downloads or builds the files named in O(names) and returns where they are.
-  - What was got once is recorded in C(artifacts.lock.json) in the cache with its SHA-256. A later difference is an error, whatever the origin,
-    and is never a reason to try another origin.
-  - Files lie in C(<cache>/artifacts/<name>-<version>-<os>-<arch>/) and are put there by a rename, so that runs at the same time and runs that
-    are interrupted leave whole files only. The second of two runs waits for the first.
+  - What was got once is recorded in C(artifacts.lock.json) in the cache with its SHA-256. A later difference is an error, whatever the
+    origin, and is never a reason to try another origin.
+  - Files lie in C(<cache>/artifacts/<name>-<version>-<os>-<arch>/) and are put there by a rename, so that runs at the same time and runs
+    that are interrupted leave whole files only. The second of two runs waits for the first.
   - Artifacts of one family that have to be built are built together.
-  - The names of the fields of O(table) are explained in the role M(kjoule.bench.artifacts), which brings a table along and calls this module.
+  - The fields of O(table) are explained in the role P(kjoule.bench.artifacts#role), which brings a table along and calls this module.
 author:
   - kjoule contributors (@kjoule)
 attributes:
@@ -45,8 +45,8 @@ options:
       - V(download) fetches the released file and refuses to without a checksum.
       - V(mirror) does the same from a URL rewritten with O(mirrors), and fails for a URL that no prefix matches.
       - V(build) compiles with Go from the module files in O(tools_dir).
-      - V(auto) takes a file given in O(paths), else what is cached, else downloads (from a mirror where O(mirrors) matches), else builds where
-        there is a recipe. A host that does not answer within O(connect_timeout) is not asked again.
+      - V(auto) takes a file given in O(paths), else what is cached, else downloads (from a mirror where O(mirrors) matches), else builds
+        where there is a recipe. A host that does not answer within O(connect_timeout) is not asked again.
     type: str
     default: auto
     choices: [auto, path, download, mirror, build]
@@ -182,7 +182,7 @@ artifacts:
       type: str
   sample:
     kubectl:
-      path: /home/ana/.cache/kjoule/artifacts/kubectl-v1.36.1-linux-amd64/kubectl
+      path: /var/cache/kjoule/artifacts/kubectl-v1.36.1-linux-amd64/kubectl
       version: v1.36.1
       sha256: 6d1b4c8ee8c6ecd0fbd0f0cbe1c1c3f3b7f6a4f4b4f5a1ed9f0a4b7a3b1c2d3e
       origin: build
@@ -207,11 +207,10 @@ unreachable_hosts:
   type: dict
 """
 
-from dataclasses import asdict
 import os
+from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.kjoule.bench.plugins.module_utils.artifact.build import find_go
 from ansible_collections.kjoule.bench.plugins.module_utils.artifact.preflight import check_host
 from ansible_collections.kjoule.bench.plugins.module_utils.artifact.store import Settings, Store
@@ -262,7 +261,7 @@ def run(module: AnsibleModule) -> dict[str, object]:
     answer: dict[str, object] = {"cache_dir": store.cache_dir}
     changed = False
     if given["toolchain"]:
-        go, seen = find_go(store.cache_dir, given["go_minimum"], given["go"], given["go_pip_version"])
+        go, _ = find_go(store.cache_dir, given["go_minimum"], given["go"], given["go_pip_version"])
         changed = go is None
         if go is None and not module.check_mode:
             go = store.get_go(given["go_minimum"])
@@ -275,7 +274,13 @@ def run(module: AnsibleModule) -> dict[str, object]:
     if module._diff:
         answer["diff"] = {"before": "", "after": "".join(f"{results[name].path} ({results[name].origin})\n" for name in got)}
     artifacts = {name: result.public() for name, result in results.items()}
-    return {**answer, "changed": changed or bool(got), "artifacts": artifacts, "missing": got, "unreachable_hosts": store.fetcher.unreachable}
+    return {
+        **answer,
+        "changed": changed or bool(got),
+        "artifacts": artifacts,
+        "missing": got,
+        "unreachable_hosts": store.fetcher.unreachable,
+    }
 
 
 def main() -> None:

@@ -66,7 +66,7 @@ def check_pin(recipe: Recipe, tools_dir: str) -> None:
             f"{recipe.family} cannot be built in version {recipe.version}",
             expected=f"{recipe.module} {recipe.version} in {tools_dir}/go.mod",
             seen=f"{recipe.module} {pinned}" if pinned else f"no line for {recipe.module}",
-            next_step="change the version in the table and in tools/ together (go get MODULE@VERSION, go mod tidy), or use the origin download",
+            next_step="change the version in the table and in tools/ together (go get, go mod tidy), or use the origin download",
         )
 
 
@@ -107,7 +107,7 @@ def find_go(cache_dir: str, minimum: str, given: str | None, pip_version: str) -
         installed = _pip_go(cache_dir, pip_version)
         if os.path.exists(installed):
             candidates.append((installed, "pip"))
-    seen = []
+    seen: list[str] = []
     for command, origin in candidates:
         version = go_version(command)
         if version and numbers(version) >= numbers(minimum):
@@ -243,9 +243,7 @@ def _run_go(go: Go, tools_dir: str, cache_dir: str, arguments: list[str], recipe
     # -C must be the first flag of the subcommand; "go mod download" takes it after "download".
     split = 2 if arguments[0] == "mod" else 1
     command = [go.command, *arguments[:split], "-C", tools_dir, *arguments[split:]]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment(cache_dir)
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment(cache_dir))
     if done.returncode != 0:
         full = "no space left on device" in done.stderr
         raise KjouleError(

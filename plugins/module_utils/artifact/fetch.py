@@ -76,7 +76,9 @@ class Fetcher:
         """An open response. Raises Unavailable, with the reason, for whatever went wrong."""
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https", "file"):
-            raise Unavailable(f"cannot read {url}", expected="an http, https or file URL", next_step="correct the table or artifacts_mirrors")
+            raise Unavailable(
+                f"cannot read {url}", expected="an http, https or file URL", next_step="correct the table or artifacts_mirrors"
+            )
         if parts.netloc in self.unreachable:
             raise self._unreachable(url, self.unreachable[parts.netloc] + " (asked once in this run)")
         try:
@@ -162,7 +164,7 @@ class Fetcher:
         return Unavailable(
             f"cannot reach {url}",
             seen=reason,
-            next_step="check network, proxy and certificates (http_proxy, https_proxy, SSL_CERT_FILE), name a mirror (artifacts_mirrors) or build",
+            next_step="check network, proxy and certificates (https_proxy, SSL_CERT_FILE), name a mirror (artifacts_mirrors) or build",
         )
 
     @staticmethod

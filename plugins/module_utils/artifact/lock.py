@@ -9,8 +9,9 @@ import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Any, Iterator
+from typing import Any
 
 from ..errors import KjouleError
 

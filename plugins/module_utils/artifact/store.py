@@ -14,8 +14,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Iterator
+from typing import Any
 
 from ..errors import KjouleError
 from . import build as gobuild
@@ -136,7 +137,7 @@ class Store:
                 to_build.append(artifact)
         if reason:
             names = ", ".join(artifact.name for artifact in to_build)
-            self.warnings.append(f"built on this host instead of downloaded ({names} {to_build[0].version}): {reason.what}, saw {reason.seen}")
+            self.warnings.append(f"{names} {to_build[0].version}: built here instead of downloaded. {reason.what}, saw {reason.seen}")
         if to_build:
             results.update(self._build(to_build))
         return results

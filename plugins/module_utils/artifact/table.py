@@ -177,7 +177,7 @@ def _artifact(entry: dict[str, Any], family: str, name: str, target: Platform, p
     fields = entry["artifacts"][name] or {}
     version = str(entry["version"])
     number = version[1:] if re.match(r"v\d", version) else version
-    parts = number.split(".") + ["", ""]
+    parts = [*number.split("."), "", ""]
     values = {"version": version, "number": number, "os": target.os, "arch": target.arch, "major": parts[0], "minor": parts[1]}
     about = f"artifact {name!r}"
 
