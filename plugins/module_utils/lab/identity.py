@@ -79,7 +79,10 @@ def _stat(pid: int) -> tuple[int, str, int] | None:
         return None
     # The command stands in parentheses and may itself contain blanks and parentheses: count from the last one.
     fields = text[text.rfind(b")") + 2 :].split()
-    return int(fields[19]), fields[0].decode("ascii"), int(fields[1])
+    state, threads = fields[0].decode("ascii"), int(fields[17])
+    if state == "Z" and threads > 1:
+        state = "R"  # only the first thread has ended: the others still hold memory, files and ports
+    return int(fields[19]), state, int(fields[1])
 
 
 def _exe(pid: int) -> str:

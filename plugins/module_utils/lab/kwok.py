@@ -248,7 +248,7 @@ class KwokLab:
         # etcd keeps its fsync: --unsafe-no-fsync would make the lab start a little sooner, but each write of a delivery would then cost
         # less than it does in a cluster that people run, and that cost is what is measured.
         # The address that the Service `kubernetes` would lead pods to, if there were any. Left to itself the API server takes that of the
-        # default route, and refuses to start on a host that has none; loopback it does not accept. 192.0.2.1 is for documentation (RFC 5737).
+        # default route, and refuses to start on a host that has none; loopback it does not accept. 192.0.2.1 is reserved (RFC 5737).
         advertise = {"name": "kube-apiserver", "extraArgs": [{"key": "advertise-address", "value": "192.0.2.1"}]}
         return {
             "kind": "KwokctlConfiguration",
@@ -477,7 +477,8 @@ def _asks_version(pid: int) -> bool:
     """Whether this is a component's binary that kwokctl runs for a moment only, to learn its version."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            return b"--version" in stream.read().split(b"\0")
+            arguments = stream.read()
+        return not arguments or b"--version" in arguments.split(b"\0")  # a zombie has none
     except OSError:
         return True  # gone already
 

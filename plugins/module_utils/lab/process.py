@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import select
 import signal
@@ -194,7 +195,7 @@ def terminate_all(identities: Iterable[ProcessIdentity], grace_seconds: float) -
             for target in targets:
                 _signal(target, signal.SIGTERM)
             _wait(targets, grace_seconds)
-        left = [target for target in targets if target[0].alive()]
+        left = [target for target in targets if _present(target)]
         for target in left:
             _signal(target, signal.SIGKILL)
         stuck = _wait(left, KILL_SECONDS)
@@ -247,21 +248,30 @@ def _signal(target: tuple[ProcessIdentity, int | None], number: signal.Signals) 
 def _wait(targets: list[tuple[ProcessIdentity, int | None]], seconds: float) -> list[tuple[ProcessIdentity, int | None]]:
     """Wait until all are gone, or the time is up; returns those that are still there."""
     deadline = time.monotonic() + seconds
-    left = [target for target in targets if target[0].alive()]
+    left = [target for target in targets if _present(target)]
     while left:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             return left
-        handles = [handle for _identity, handle in left if handle is not None]
-        if len(handles) == len(left):
-            poll = select.poll()
-            for handle in handles:
-                poll.register(handle, select.POLLIN)  # readable when the process has ended, reaped or not
-            poll.poll(max(1, int(remaining * 1000)))
+        handle = left[0][1]
+        if handle is not None:
+            _ended(handle, remaining)
         else:
             time.sleep(min(0.01, remaining))
-        left = [target for target in left if target[0].alive()]
+        left = [target for target in left if _present(target)]
     return left
+
+
+def _ended(handle: int, seconds: float) -> bool:
+    """Whether the process of a pidfd has ended with all its threads, reaped or not: then its files and ports are closed too."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(math.ceil(seconds * 1000)))
+
+
+def _present(target: tuple[ProcessIdentity, int | None]) -> bool:
+    identity, handle = target
+    return identity.alive() if handle is None else not _ended(handle, 0.0)
 
 
 def sweep(state_dir: str, *, check: bool = False) -> list[dict[str, Any]]:
