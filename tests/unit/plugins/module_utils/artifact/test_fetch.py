@@ -19,13 +19,13 @@ SUM = "ab" * 32
 
 
 def test_a_closed_port_is_unavailable_at_once(closed_url):
-    with pytest.raises(Unavailable, match="cannot reach"):
+    with pytest.raises(Unavailable, match=r"cannot reach"):
         Fetcher().open(closed_url + "/x")
 
 
 def test_a_host_that_never_answers_is_given_up_after_the_connect_timeout(silent_url):
     start = time.monotonic()
-    with pytest.raises(Unavailable, match="no answer within 0.3 s"):
+    with pytest.raises(Unavailable, match=r"no answer within 0.3 s"):
         Fetcher(0.3).open(silent_url + "/x")
     assert time.monotonic() - start < 2
 
@@ -35,13 +35,13 @@ def test_a_silent_host_is_asked_once(silent_url):
     with pytest.raises(Unavailable):
         fetcher.open(silent_url + "/x")
     start = time.monotonic()
-    with pytest.raises(Unavailable, match="asked once in this run"):
+    with pytest.raises(Unavailable, match=r"asked once in this run"):
         fetcher.open(silent_url + "/y")
     assert time.monotonic() - start < 0.1
 
 
 def test_what_another_call_found_out_is_believed(server):
-    with pytest.raises(Unavailable, match="timed out"):
+    with pytest.raises(Unavailable, match=r"timed out"):
         Fetcher(unreachable={server.url[len("http://") :]: "timed out"}).open(server.url + "/x")
     assert server.asked == []
 
@@ -49,20 +49,20 @@ def test_what_another_call_found_out_is_believed(server):
 def test_a_resolver_that_hangs_is_given_up_too(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: time.sleep(2))
     start = time.monotonic()
-    with pytest.raises(Unavailable, match="no answer within 0.2 s"):
+    with pytest.raises(Unavailable, match=r"no answer within 0.2 s"):
         Fetcher(0.2).open("http://name.invalid/x")
     assert time.monotonic() - start < 1
 
 
 def test_an_answer_of_404_does_not_make_the_host_unreachable(server):
     fetcher = Fetcher()
-    with pytest.raises(Unavailable, match="HTTP 404"):
+    with pytest.raises(Unavailable, match=r"HTTP 404"):
         fetcher.open(server.url + "/nothing")
     assert fetcher.unreachable == {}
 
 
 def test_only_web_and_file_urls_are_read():
-    with pytest.raises(Unavailable, match="an http, https or file URL"):
+    with pytest.raises(Unavailable, match=r"an http, https or file URL"):
         Fetcher().open("gopher://example.invalid/x")
 
 
@@ -76,12 +76,12 @@ def test_a_file_url_is_read(tmp_path):
 def test_a_body_that_ends_early_is_an_interrupted_download(server):
     server.files["/x"] = b"0123456789"
     server.cut.add("/x")
-    with pytest.raises(Unavailable, match="interrupted"):
+    with pytest.raises(Unavailable, match=r"interrupted"):
         Fetcher().download(server.url + "/x", io.BytesIO())
 
 
 def test_https_is_never_redirected_to_http():
-    with pytest.raises(OSError, match="redirected from https"):
+    with pytest.raises(OSError, match=r"redirected from https"):
         fetch._Redirects().redirect_request(fetch.urllib.request.Request("https://a.invalid/"), None, 302, "", {}, "http://a.invalid/")
 
 
@@ -107,7 +107,7 @@ def test_another_files_checksum_is_not_taken(text):
 
 def test_a_page_instead_of_a_checksum_file_is_told(server):
     server.files["/sums"] = b"<!DOCTYPE html><title>Sign in</title>"
-    with pytest.raises(Unavailable, match="has no sha256 of tool: saw an HTML page"):
+    with pytest.raises(Unavailable, match=r"has no sha256 of tool: saw an HTML page"):
         Fetcher().read_checksum(server.url + "/sums", "tool")
 
 
@@ -123,11 +123,11 @@ def test_a_member_comes_out_of_a_tar_and_a_zip(tmp_path):
 
 def test_a_member_that_is_missing_is_told_with_those_there(tmp_path):
     (tmp_path / "t").write_bytes(tar_of({"d/tool": b"", "d/README": b""}))
-    with pytest.raises(KjouleError, match="no member 'd/tol': saw d/tool, d/README"):
+    with pytest.raises(KjouleError, match=r"no member 'd/tol': saw d/tool, d/README"):
         extract(str(tmp_path / "t"), "d/tol", io.BytesIO())
 
 
 def test_a_file_that_is_no_archive_is_told(tmp_path):
     (tmp_path / "t").write_bytes(b"text")
-    with pytest.raises(KjouleError, match="cannot be read: expected a tar or zip file"):
+    with pytest.raises(KjouleError, match=r"cannot be read: expected a tar or zip file"):
         extract(str(tmp_path / "t"), "x", io.BytesIO())

@@ -69,5 +69,5 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_full_disk_is_told_as_one(tmp_path):
-    with pytest.raises(KjouleError, match="no space left in the cache"), writing(str(tmp_path)):
+    with pytest.raises(KjouleError, match=r"no space left in the cache"), writing(str(tmp_path)):
         raise OSError(errno.ENOSPC, "No space left on device")

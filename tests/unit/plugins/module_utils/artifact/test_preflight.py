@@ -26,7 +26,7 @@ def test_a_command_that_is_missing_is_named(tmp_path):
 
 def test_a_python_that_is_too_old_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "OLDEST_PYTHON", (99, 0))
-    with pytest.raises(KjouleError, match="Python that Ansible uses on this host is too old"):
+    with pytest.raises(KjouleError, match=r"Python that Ansible uses on this host is too old"):
         preflight.check_host([], 0, str(tmp_path))
 
 

@@ -50,7 +50,7 @@ def test_the_second_run_asks_nobody_and_hashes_nothing(get, server, monkeypatch)
 def test_a_download_without_any_checksum_is_refused(get, server, table):
     server.release("tool", program("tool"))
     del table["tool"]["artifacts"]["tool"]["checksum_url"]
-    with pytest.raises(KjouleError, match="not downloaded without a checksum: expected sha256 for amd64 or checksum_url"):
+    with pytest.raises(KjouleError, match=r"not downloaded without a checksum: expected sha256 for amd64 or checksum_url"):
         get("tool", origin="download")
     assert server.asked == []
 
@@ -67,7 +67,7 @@ def test_a_checksum_that_differs_is_an_error_and_no_reason_to_build(get, server,
     log = fake_go()
     server.release("tool", program("tool"))
     server.files["/v1.2.3/tool"] = program("evil")
-    with pytest.raises(KjouleError, match="is not the released file: expected sha256 .*, saw sha256 .*no other origin was tried"):
+    with pytest.raises(KjouleError, match=r"is not the released file: expected sha256 .*, saw sha256 .*no other origin was tried"):
         get("tool", origin=origin)
     assert not log.exists()
     assert leftovers() == []
@@ -77,7 +77,7 @@ def test_a_checksum_that_differs_is_an_error_and_no_reason_to_build(get, server,
 def test_a_page_instead_of_a_binary_is_called_a_page(get, server):
     server.release("tool", program("tool"))
     server.files["/v1.2.3/tool"] = b"<html><body>Please sign in</body></html>"
-    with pytest.raises(KjouleError, match="an HTML page of 40 bytes"):
+    with pytest.raises(KjouleError, match=r"an HTML page of 40 bytes"):
         get("tool", origin="download")
 
 
@@ -86,7 +86,7 @@ def test_a_release_that_changes_after_first_use_is_an_error(get, server, cache):
     path = get("tool", origin="download")["tool"].path
     os.unlink(path)
     server.release("tool", program("tool") + b"# new\n")
-    with pytest.raises(KjouleError, match="is not the one used before: expected .* recorded at first use.*remove the entry"):
+    with pytest.raises(KjouleError, match=r"is not the one used before: expected .* recorded at first use.*remove the entry"):
         get("tool", origin="auto")
 
 
@@ -97,14 +97,14 @@ def test_a_mirror_must_have_what_the_release_had(get, server, table, tmp_path):
     other.mkdir(parents=True)
     (other / "tool").write_bytes(program("other"))
     (other / "tool.sha256").write_text(sha256(program("other")))
-    with pytest.raises(KjouleError, match="is not the one used before"):
+    with pytest.raises(KjouleError, match=r"is not the one used before"):
         get("tool", origin="mirror", mirrors={server.url + "/": (tmp_path / "mirror").as_uri() + "/"})
 
 
 def test_an_interrupted_download_leaves_no_file(get, server, cache, leftovers):
     server.release("tool", program("tool"))
     server.cut.add("/v1.2.3/tool")
-    with pytest.raises(KjouleError, match="interrupted"):
+    with pytest.raises(KjouleError, match=r"interrupted"):
         get("tool", origin="download")
     assert leftovers() == []
     assert not list((cache / "artifacts").glob("*"))
@@ -128,7 +128,7 @@ def test_a_binary_of_another_version_is_refused(get, server, leftovers):
 
 def test_a_binary_that_does_not_start_is_refused(get, server):
     server.release("tool", b"\x7fELF nothing")
-    with pytest.raises(KjouleError, match="is not version"):
+    with pytest.raises(KjouleError, match=r"is not version"):
         get("tool", origin="download")
 
 
@@ -169,7 +169,7 @@ def test_a_member_is_taken_out_of_an_archive_and_both_are_recorded(get, archived
 
 def test_an_archive_without_the_member_is_an_error(get, archived, leftovers):
     archived["member"] = "bin/tool"
-    with pytest.raises(KjouleError, match="no member 'bin/tool': saw tool-v1.2.3/tool, tool-v1.2.3/README"):
+    with pytest.raises(KjouleError, match=r"no member 'bin/tool': saw tool-v1.2.3/tool, tool-v1.2.3/README"):
         get("tool", origin="download")
     assert leftovers() == []
 
@@ -211,7 +211,7 @@ def test_an_unreachable_host_is_found_out_in_seconds_and_then_it_is_built(store_
 def test_an_unreachable_host_is_an_error_where_there_is_no_recipe(get, table, closed_url):
     table["tool"]["build"] = None
     table["tool"]["artifacts"]["tool"].update(url=closed_url + "/x", checksum_url=closed_url + "/y")
-    with pytest.raises(KjouleError, match="cannot reach"):
+    with pytest.raises(KjouleError, match=r"cannot reach"):
         get("tool")
 
 
@@ -243,11 +243,11 @@ def test_a_file_of_ones_own_is_used_where_it_lies(get, tmp_path, cache):
 
 
 def test_a_path_that_is_wrong_is_told(get, tmp_path):
-    with pytest.raises(KjouleError, match="the origin path needs a path"):
+    with pytest.raises(KjouleError, match=r"the origin path needs a path"):
         get("tool", origin="path")
-    with pytest.raises(KjouleError, match="none is not there"):
+    with pytest.raises(KjouleError, match=r"none is not there"):
         get("tool", origin="path", paths={"tool": str(tmp_path / "none")})
-    with pytest.raises(KjouleError, match="is not a file"):
+    with pytest.raises(KjouleError, match=r"is not a file"):
         get("tool", origin="path", paths={"tool": str(tmp_path)})
     own = tmp_path / "own"
     own.write_bytes(program("tool"))
@@ -260,7 +260,7 @@ def test_a_path_of_another_version_is_told(get, tmp_path):
     own = tmp_path / "own"
     own.write_bytes(program("tool", "v9.9.9"))
     own.chmod(0o755)
-    with pytest.raises(KjouleError, match="tool is not version v1.2.3"):
+    with pytest.raises(KjouleError, match=r"tool is not version v1.2.3"):
         get("tool", origin="path", paths={"tool": str(own)})
 
 
@@ -321,18 +321,18 @@ def test_other_module_files_are_built_again(get, fake_go, tools):
 
 def test_module_files_of_another_clone_are_refused(get, fake_go):
     fake_go()
-    with pytest.raises(KjouleError, match="are not those of this clone"):
+    with pytest.raises(KjouleError, match=r"are not those of this clone"):
         get("tool", origin="build", recipe_hashes={"tool": "a" * 64})
 
 
 def test_without_module_files_there_is_no_build(get):
-    with pytest.raises(KjouleError, match="cannot be built without its module files"):
+    with pytest.raises(KjouleError, match=r"cannot be built without its module files"):
         get("tool", origin="build", tools_dirs={})
 
 
 def test_what_has_no_recipe_cannot_be_built(get, table):
     table["tool"]["build"] = None
-    with pytest.raises(KjouleError, match="tool cannot be built: expected a build recipe"):
+    with pytest.raises(KjouleError, match=r"tool cannot be built: expected a build recipe"):
         get("tool", origin="build")
 
 
@@ -343,7 +343,7 @@ def test_without_go_the_error_says_what_to_install(get, no_go):
 
 def test_a_build_that_says_another_version_is_refused(get, fake_go, leftovers):
     fake_go(says="v1.2.4")
-    with pytest.raises(KjouleError, match="tool is not version v1.2.3"):
+    with pytest.raises(KjouleError, match=r"tool is not version v1.2.3"):
         get("tool", origin="build")
     assert leftovers() == []
 
@@ -352,7 +352,7 @@ def test_manifests_that_hold_no_crd_are_refused(get, fake_go, tmp_path):
     fake_go()
     for path in (tmp_path / "module/config/crd").iterdir():
         path.write_text("kind: ConfigMap\n")
-    with pytest.raises(KjouleError, match="holds no CustomResourceDefinition"):
+    with pytest.raises(KjouleError, match=r"holds no CustomResourceDefinition"):
         get("tool-crds", origin="build")
 
 
@@ -384,7 +384,7 @@ def test_damage_that_hides_behind_the_same_size_and_time_is_found_by_full_verifi
         handle.write(program("tool").replace(b"tool", b"evil"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     get("tool", origin="download")
-    with pytest.raises(KjouleError, match="is damaged"):
+    with pytest.raises(KjouleError, match=r"is damaged"):
         get("tool", origin="download", verify_full=True)
 
 
@@ -425,7 +425,7 @@ def test_a_table_that_contradicts_the_cached_download_is_an_error(get, server, t
     server.release("tool", program("tool"))
     get("tool", origin="download")
     table["tool"]["artifacts"]["tool"]["sha256"] = {"amd64": "a" * 64}
-    with pytest.raises(KjouleError, match="the table's checksum is not that of the cached download"):
+    with pytest.raises(KjouleError, match=r"the table's checksum is not that of the cached download"):
         get("tool")
 
 
@@ -440,19 +440,19 @@ def test_check_mode_predicts_and_writes_nothing(get, server, table, cache, close
 
 def test_check_mode_tells_an_unreachable_download(get, table, closed_url):
     table["tool"]["artifacts"]["tool"].update(url=closed_url + "/x", checksum_url=closed_url + "/y")
-    with pytest.raises(KjouleError, match="cannot reach"):
+    with pytest.raises(KjouleError, match=r"cannot reach"):
         get("tool", origin="download", check_mode=True)
 
 
 def test_an_unknown_origin_is_named():
-    with pytest.raises(KjouleError, match="origin 'torrent' is not known: expected one of auto, path, download, mirror, build"):
+    with pytest.raises(KjouleError, match=r"origin 'torrent' is not known: expected one of auto, path, download, mirror, build"):
         Store(Settings(origin="torrent"))
 
 
 def test_a_cache_that_cannot_be_written_is_named(get, server, tmp_path):
     server.release("tool", program("tool"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(KjouleError, match="cache.* cannot be (written|read)"):
+    with pytest.raises(KjouleError, match=r"cache.* cannot be (written|read)"):
         get("tool", cache_dir=str(tmp_path / "file" / "cache"))
 
 
@@ -475,7 +475,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_is_got(get, server, 
     monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage(0, 0, 1000))
     with pytest.raises(KjouleError, match=r"not enough space for downloading tool in .*: expected 0\.5 GB free, saw 0\.0 GB"):
         get("tool", origin="download")
-    with pytest.raises(KjouleError, match="not enough space for building tool"):
+    with pytest.raises(KjouleError, match=r"not enough space for building tool"):
         get("tool", origin="build")
     assert not log.exists()
 
@@ -487,7 +487,7 @@ def test_a_disk_that_fills_up_on_the_way_is_told_and_cleaned(get, server, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(fetch.Fetcher, "download", full)
-    with pytest.raises(KjouleError, match="no space left in the cache"):
+    with pytest.raises(KjouleError, match=r"no space left in the cache"):
         get("tool", origin="download")
     assert leftovers() == []
 

@@ -50,7 +50,7 @@ def test_an_unknown_name_is_told_with_the_known_ones(table):
 
 
 def test_a_path_for_an_unknown_name_is_a_mistake_too(table):
-    with pytest.raises(KjouleError, match="'tol' is not in the table"):
+    with pytest.raises(KjouleError, match=r"'tol' is not in the table"):
         resolve(table, ["tool"], AMD64, {"tol": "/bin/true"})
 
 
@@ -78,18 +78,18 @@ def test_a_field_that_is_wrong_is_named(table, change, message):
 @pytest.mark.parametrize("version", [None, "../1", "v1 2"])
 def test_a_version_is_fit_for_a_folder_name(table, version):
     table["tool"]["version"] = version
-    with pytest.raises(KjouleError, match="family 'tool', version"):
+    with pytest.raises(KjouleError, match=r"family 'tool', version"):
         resolve(table, ["tool"], AMD64)
 
 
 def test_a_family_that_is_not_a_dictionary_is_named():
-    with pytest.raises(KjouleError, match="family 'tool': expected a dictionary"):
+    with pytest.raises(KjouleError, match=r"family 'tool': expected a dictionary"):
         resolve({"tool": "v1"}, [], AMD64)
 
 
 def test_an_artifact_stands_in_one_family(table):
     table["other"] = {"version": "v1", "artifacts": {"tool": {}}}
-    with pytest.raises(KjouleError, match="stands once"):
+    with pytest.raises(KjouleError, match=r"stands once"):
         resolve(table, ["tool"], AMD64)
 
 
@@ -112,5 +112,5 @@ def test_the_longest_prefix_decides_the_mirror():
 
 def test_an_architecture_without_a_name_in_go_is_an_error(monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "vax")
-    with pytest.raises(KjouleError, match="saw vax"):
+    with pytest.raises(KjouleError, match=r"saw vax"):
         this_platform()
