@@ -36,9 +36,14 @@ class ActionModule(ActionBase):
             args = to_plain(self._task.args, "arguments")
             host = args.get("host") or to_plain((task_vars or {})["inventory_hostname"])
             reports_dir = str(Path(args.get("reports_dir") or "reports").expanduser().absolute())
-            run_id = check_run_id(args.get("run_id") or newest_run(reports_dir, host))
-            paths = run_files(reports_dir, run_id, host)
+            run_id = args.get("run_id") or newest_run(reports_dir, host)
+            if run_id is None and not self._task.check_mode:
+                raise KjouleError(f"no run of {host} in {reports_dir}", next_step="run playbooks/measure.yml, or give reports_dir")
+            paths = run_files(reports_dir, check_run_id(run_id or "none"), host)
             plan = read_plan(paths["plan"])
+            if plan is None and self._task.check_mode:
+                result.update(changed=False, run_id=run_id or "", paths=paths, kjoule_answer=[f"{host}: nothing to report yet."])
+                return result
             if plan is None:
                 raise KjouleError(f"run {run_id} has no plan of {host}", expected=paths["plan"], next_step="run playbooks/measure.yml")
             report = build_report(plan, journals.read(paths["journal"], plan))

@@ -37,12 +37,15 @@ options:
     type: path
     default: reports
   run_id:
-    description: Name of the run to continue or to start. Letters, digits, dots, hyphens and underscores. Default is C(YYYYmmdd-HHMMSS-<profile>).
+    description:
+      - Name of the run to continue or to start. Letters, digits, dots, hyphens and underscores.
+      - Default for a new run is C(YYYYmmdd-HHMMSS-PROFILE).
     type: str
   profile:
     description:
-      - Set of defaults. V(quick) is 6 blocks, 5 apps, an interval of 4 s and a baseline of 2 s. V(full) is 12 blocks, 20 apps, an interval of
-        60 s and a baseline of 30 s.
+      - Set of defaults.
+      - V(quick) is 6 blocks, 5 apps, an interval of 4 s and a baseline of 2 s.
+      - V(full) is 12 blocks, 20 apps, an interval of 60 s and a baseline of 30 s.
     type: str
     default: quick
     choices: [quick, full]
@@ -53,7 +56,8 @@ options:
     default: [snowflake, flux]
   blocks:
     description:
-      - Number of blocks. With O(inference=true) and O(alpha=0.05) at least 6, because an exact sign-flip test of fewer cannot give p below 0.05.
+      - Number of blocks. With O(inference=true) and O(alpha=0.05) at least 6, because an exact sign-flip test of fewer cannot give p
+        below 0.05.
     type: int
   block_retries:
     description: How often a block with an invalid period is run again.
@@ -76,8 +80,8 @@ options:
     choices: [per-app, one]
   scenario:
     description:
-      - Name of a shipped scenario (V(day), V(idle)), path to a YAML file, or the list of phases itself. A relative path starts in the folder of
-        the playbook, then in the working directory.
+      - Name of a shipped scenario (V(day), V(idle)), path to a YAML file, or the list of phases itself.
+      - A relative path is looked for in the folder of the playbook, then in the working directory.
       - Phases are idle, deploy, steady, update, drift, prune and teardown. A hold is in seconds, or a text such as V(2 intervals).
     type: raw
     default: day
@@ -116,8 +120,8 @@ options:
     default: 120
   workload:
     description:
-      - V(generated), or a folder on the controller with manifests of your own. Each folder in it that holds manifests is an app, loose files
-        form the app C(root). What it holds becomes part of the plan.
+      - V(generated), or a folder on the controller with manifests of your own.
+      - Each folder in it that holds manifests is an app, loose files form the app C(root). What it holds becomes part of the plan.
     type: str
     default: generated
   ports:

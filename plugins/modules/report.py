@@ -10,8 +10,8 @@ module: report
 short_description: Compute the answer of a run on one host and write its reports
 version_added: 0.1.0
 description:
-  - Reads the plan and the controller's copy of the journal, and writes C(<host>.json) and C(<host>.md) beside them. Nothing is measured, and
-    nothing runs on the host.
+  - Reads the plan and the controller's copy of the journal, and writes C(HOST.json) and C(HOST.md) beside them.
+  - Nothing is measured, and nothing runs on the host.
   - The same plan and journal give the same bytes. A run that is not finished can be reported at any time.
 author:
   - kjoule contributors (@kjoule)
@@ -64,7 +64,9 @@ paths:
   returned: success
   type: dict
 blocks:
-  description: Blocks C(planned), the numbers of those that are C(valid), how many were C(given_up), C(periods) recorded, and whether the run is C(finished).
+  description:
+    - Blocks C(planned), the numbers of those that are C(valid), how many were C(given_up), C(periods) recorded.
+    - C(finished) says whether anything is left to measure.
   returned: success
   type: dict
 caveats:

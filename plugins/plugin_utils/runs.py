@@ -221,8 +221,8 @@ def write_plans(reports_dir: str | Path, choice: Choice) -> bool:
     return changed
 
 
-def newest_run(reports_dir: str | Path, host: str) -> str:
-    """The run with the newest plan of this host. Raises KjouleError if there is none."""
+def newest_run(reports_dir: str | Path, host: str) -> str | None:
+    """The run with the newest plan of this host; None if there is none."""
     root = Path(reports_dir)
     created = []
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
@@ -230,6 +230,4 @@ def newest_run(reports_dir: str | Path, host: str) -> str:
             plan = read_plan(run_files(root, folder.name, host)["plan"])
             if plan is not None:
                 created.append((plan["created_at"], folder.name))
-    if not created:
-        raise KjouleError(f"no run of {host} in {root}", next_step="run playbooks/measure.yml first, or give reports_dir")
-    return max(created)[1]
+    return max(created)[1] if created else None

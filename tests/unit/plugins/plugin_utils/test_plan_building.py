@@ -1,0 +1,202 @@
+import itertools
+
+import pytest
+
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.plugin_utils import plan as plans
+from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import canonical_json, to_plain
+
+
+def build(host="web1", seed=7, run_id="r1", **options):
+    return plans.build_plan(options, host, run_id=run_id, created_at="2024-05-01T09:00:00Z", drawn_seed=seed, tool_version="0.1.0")
+
+
+class Tagged(str):
+    __slots__ = ("tag",)
+
+
+def test_quick_is_the_default_and_every_key_can_be_overridden():
+    settings = build()["settings"]
+    assert (settings["blocks"], settings["apps"], settings["interval_seconds"], settings["baseline_seconds"]) == (6, 5, 4, 2)
+    settings = build(profile="full")["settings"]
+    assert (settings["blocks"], settings["apps"], settings["interval_seconds"], settings["baseline_seconds"]) == (12, 20, 60, 30)
+    assert build(profile="full", apps="7")["settings"]["apps"] == 7
+    assert build(profile="full", apps="")["settings"]["apps"] == 20
+
+
+def test_the_day_is_resolved_into_seconds():
+    phases = build()["settings"]["scenario"]
+    assert [(phase["name"], phase["hold_seconds"]) for phase in phases] == [
+        ("idle", 4),
+        ("deploy", 0),
+        ("steady", 8),
+        ("update", 0),
+        ("drift", 6),
+        ("prune", 4),
+        ("teardown", 0),
+    ]
+    assert phases[3] == {"kind": "update", "name": "update", "hold_seconds": 0, "change": "image", "apps": 1, "times": 3}
+
+
+def test_every_block_holds_every_side_once_and_orders_vary():
+    plan = build(blocks=40)
+    assert [block["block"] for block in plan["blocks"]] == list(range(1, 41))
+    assert {tuple(sorted(block["order"])) for block in plan["blocks"]} == {("flux", "snowflake")}
+    firsts = [block["order"][0] for block in plan["blocks"]]
+    assert 10 < firsts.count("flux") < 30
+
+
+def test_the_order_depends_on_seed_and_host_and_on_nothing_else():
+    first = build(blocks=20)
+    assert first == build(blocks=20)
+    assert first["blocks"] != build(blocks=20, seed=8)["blocks"]
+    assert first["blocks"] != build(blocks=20, host="web2")["blocks"]
+    assert first["blocks"] == build(blocks=20, run_id="other")["blocks"]
+
+
+def test_a_drawn_seed_does_not_change_what_is_measured_a_given_one_does():
+    assert build(seed=1)["settings_hash"] == build(seed=2)["settings_hash"]
+    given = plans.build_plan({"seed": 3}, "web1", run_id="r1", created_at="", drawn_seed=9)
+    assert given["seed"] == 3
+    assert given["settings_hash"] != build()["settings_hash"]
+    assert given["settings_hash"] != plans.build_plan({"seed": 4}, "web1", run_id="r1", created_at="", drawn_seed=9)["settings_hash"]
+
+
+def test_hashes_do_not_care_how_a_value_was_written():
+    plain = build(apps=5, interval_seconds=4, arms=["snowflake", "flux"])
+    tagged = build(apps="5", interval_seconds=4.0, arms=[Tagged("snowflake"), Tagged("flux")])
+    assert plain == tagged
+    assert all(type(arm) is str for arm in tagged["settings"]["arms"])
+    assert build(apps=6)["settings_hash"] != plain["settings_hash"]
+    assert plans.plan_hash(plain) == plain["plan_hash"]
+
+
+def test_nan_has_no_json_form():
+    with pytest.raises(KjouleError, match="finite"):
+        to_plain({"a": [float("nan")]})
+    assert canonical_json({"b": 1, "a": "ü"}) == '{"a":"ü","b":1}'
+
+
+def test_an_arm_twice_is_a_against_a():
+    plan = build(arms=["flux", "flux"])
+    assert plan["settings"]["labels"] == ["flux-1", "flux-2"]
+    assert plans.arm_of(plan, "flux-2") == "flux"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"arms": ["flux"]}, "exactly two arms"),
+        ({"arms": ["flux", "argo"]}, "argo"),
+        ({"profile": "quik"}, "write 'quick'"),
+        ({"layout": "per-ap"}, "per-app"),
+        ({"lab": "minikube"}, "planned"),
+        ({"lab": "existing"}, "planned"),
+        ({"lab": "kind"}, "expected one of kwok"),
+        ({"blocks": 5}, "kjoule_blocks: 6, or kjoule_inference: false"),
+        ({"blocks": 6, "alpha": 0.01}, "kjoule_blocks: 8"),
+        ({"blocks": 0}, "at least 1"),
+        ({"blocks": 2.5}, "whole number"),
+        ({"blocks": True}, "whole number"),
+        ({"apps": -1}, "at least 1"),
+        ({"interval_seconds": 0}, "above 0"),
+        ({"interval_seconds": "soon"}, "number above 0"),
+        ({"baseline_seconds": -1}, "at least 0"),
+        ({"alpha": 1}, "below 1"),
+        ({"margin_cpu": 0}, "margin_cpu"),
+        ({"block_retries": -1}, "block_retries"),
+        ({"inference": "maybe"}, "true or false"),
+        ({"scenario": "dya"}, "day, idle"),
+        ({"scenario": "none.yml"}, "none.yml"),
+        ({"scenario": 3}, "a path or a list"),
+        ({"blokcs": 6}, "write 'blocks'"),
+        ({"workload": "/does/not/exist"}, "directory of manifests"),
+        ({"estimate": "unknown"}, "generic-x86-server"),
+        ({"joules_per_cpu_second": {"value": 3}}, "no low, high, source"),
+        ({"joules_per_cpu_second": {"value": 3, "low": 4, "high": 5, "source": "x"}}, "low <= value <= high"),
+        ({"ports": [1]}, "dictionary"),
+    ],
+)
+def test_what_is_wrong_is_named(options, words):
+    with pytest.raises(KjouleError) as error:
+        build(**options)
+    assert words in str(error.value)
+
+
+def test_few_blocks_are_fine_without_inference():
+    assert len(build(blocks=2, inference="false")["blocks"]) == 2
+
+
+def test_a_users_coefficient_wins_over_the_table():
+    row = build(joules_per_cpu_second={"value": 5, "low": 4, "high": 6.5, "source": "wall meter"})["settings"]["estimate"]
+    assert (row["id"], row["joules_per_cpu_second"], row["low"], row["high"], row["source"]) == ("user", 5, 4, 6.5, "wall meter")
+    assert build()["settings"]["estimate"]["joules_per_cpu_second"] == pytest.approx(3.5 - 0.74)
+
+
+def test_the_run_time_grows_with_blocks_and_holds():
+    base = plans.estimate_seconds(build())
+    assert plans.estimate_seconds(build(blocks=12)) == pytest.approx(2 * base)
+    assert plans.estimate_seconds(build(interval_seconds=60)) > 5 * base
+
+
+# --- what is left --------------------------------------------------------------------------------------------------------------------
+
+
+def record(plan, block, label, attempt=1, valid=True, error=None):
+    position = plan["blocks"][block - 1]["order"].index(label) + 1
+    return {"kind": "period", "block": block, "label": label, "attempt": attempt, "position": position, "valid": valid, "error": error}
+
+
+def both(plan, block, attempt=1, valid=True):
+    return [record(plan, block, label, attempt, valid) for label in plan["blocks"][block - 1]["order"]]
+
+
+def places(items):
+    return [(item["block"], item["position"], item["attempt"]) for item in items]
+
+
+def test_nothing_measured_leaves_everything_in_the_planned_order():
+    plan = build()
+    left = plans.remaining(plan, [])
+    assert places(left) == [(block, position, 1) for block, position in itertools.product(range(1, 7), (1, 2))]
+    assert [item["label"] for item in left] == [label for block in plan["blocks"] for label in block["order"]]
+    assert left[0]["period_id"] == "b01-p1-a1"
+    assert left[0]["arm"] == left[0]["label"]
+
+
+def test_a_half_done_block_is_run_again_whole():
+    plan = build()
+    records = both(plan, 1) + [record(plan, 2, plan["blocks"][1]["order"][0])]
+    assert places(plans.remaining(plan, records))[:3] == [(2, 1, 2), (2, 2, 2), (3, 1, 1)]
+
+
+def test_an_invalid_block_is_run_again_after_all_others_and_only_so_often():
+    plan = build()
+    records = both(plan, 1, valid=False) + both(plan, 2)
+    assert places(plans.remaining(plan, records)) == [(b, p, 1) for b in (3, 4, 5, 6) for p in (1, 2)] + [(1, 1, 2), (1, 2, 2)]
+    records += [item for block in range(3, 7) for item in both(plan, block)] + both(plan, 1, attempt=2, valid=False)
+    assert plans.remaining(plan, records) == []
+    state = plans.progress(plan, records)
+    assert (state["blocks_valid"], state["blocks_given_up"], state["finished"]) == (5, 1, True)
+    assert places(plans.remaining(build(block_retries=2), records)) == [(1, 1, 3), (1, 2, 3)]
+    assert places(plans.remaining(build(block_retries=0), both(plan, 1, valid=False)))[0] == (2, 1, 1)
+
+
+def test_a_period_with_an_error_does_not_count():
+    plan = build()
+    records = [record(plan, 1, "flux"), record(plan, 1, "snowflake", error="etcd did not start")]
+    assert plans.selected_attempts(plan, records) == {}
+
+
+def test_the_last_whole_and_valid_attempt_counts():
+    plan = build()
+    records = both(plan, 1) + both(plan, 1, attempt=2) + [record(plan, 1, "flux", 3)]
+    assert plans.selected_attempts(plan, records) == {1: 2}
+
+
+def test_asking_again_and_again_comes_to_an_end_even_when_nothing_is_ever_valid():
+    plan, records, rounds = build(), [], 0
+    while work := plans.remaining(plan, records):
+        records += [record(plan, item["block"], item["label"], item["attempt"], valid=False) for item in work]
+        rounds += 1
+    assert rounds == 2
