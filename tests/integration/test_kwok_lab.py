@@ -311,13 +311,6 @@ def test_a_watch_without_events_ends_when_its_time_is_over(shared):
     assert 0.3 < time.monotonic() - begin < 3
 
 
-def test_an_error_event_ends_a_watch_with_its_status(shared):
-    # A version that the server has not reached yet: it waits for 3 s, then says so in an event, as it does for an expired one.
-    with pytest.raises(ApiError) as error:
-        list(shared.api.watch("/api/v1/pods", resource_version="999999999", timeout_seconds=20))
-    assert error.value.status == 504
-
-
 def test_a_refused_manifest_keeps_the_servers_message(shared):
     wrong = json.loads(json.dumps(DEPLOYMENT))
     wrong["spec"]["template"]["metadata"]["labels"] = {"app": "other"}

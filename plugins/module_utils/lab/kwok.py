@@ -25,7 +25,7 @@ from .api import ApiError, ApiUnavailable, KubeApi
 from .directory import create_lab_directory, labs_directory, remove_lab_directory
 from .identity import ProcessIdentity, check_lab_id, find_marked, marker_environment, owner
 from .ports import LOOPBACK, free_ports, is_loopback, listening
-from .process import ManagedProcess, cannot_start, log_tail, send, spawn, terminate_all
+from .process import KILL_SECONDS, ManagedProcess, cannot_start, log_tail, send, spawn, terminate_all, wait_gone
 
 # What --version (kubectl: version --client) answers, with the version in a group.
 _VERSION_ANSWERS = {
@@ -168,6 +168,8 @@ class KwokLab:
             if not found:
                 break
             terminate_all([process.identity for process in found], DISCARD_GRACE_SECONDS)
+        # One that somebody else killed just now has no environment to be found by any more, but its port can still be open.
+        wait_gone(self._components.values(), KILL_SECONDS)
         remove_lab_directory(self.directory)
         self._started = False
         self._api = None

@@ -19,6 +19,7 @@ from .directory import disk_error, is_owned, labs_directory, labs_locked, read_o
 from .identity import MARKER, MarkedProcess, ProcessIdentity, boot_id, find_marked, identify, marker_environment
 
 __all__ = [
+    "KILL_SECONDS",
     "MARKER",
     "ManagedProcess",
     "MarkedProcess",
@@ -33,6 +34,7 @@ __all__ = [
     "sweep",
     "terminate",
     "terminate_all",
+    "wait_gone",
 ]
 
 KILL_SECONDS = 5.0  # how long a SIGKILL may take before the process counts as stuck (uninterruptible input/output)
@@ -205,6 +207,17 @@ def terminate_all(identities: Iterable[ProcessIdentity], grace_seconds: float) -
         for _identity, handle in targets:
             if handle is not None:
                 os.close(handle)
+
+
+def wait_gone(identities: Iterable[ProcessIdentity], seconds: float) -> bool:
+    """Wait, without a signal, until all of them have ended with all their threads. Returns whether they have."""
+    deadline = time.monotonic() + seconds
+    for identity in identities:
+        while identity.alive():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+    return True
 
 
 def send(identity: ProcessIdentity, number: signal.Signals) -> bool:

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module as Ansible runs it: a process that reads its arguments and answers with JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import boot_id, find_marked
+from ansible_collections.kjoule.bench.plugins.modules import leftovers
+
+
+def run(check: bool = False, **arguments: Any) -> dict[str, Any]:
+    given = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp"}}
+    # From ansible-core 2.19 on, the profile is chosen by what wraps the module; without it the name has to be given.
+    code = (
+        "import sys, json; from ansible.module_utils import basic; basic._ANSIBLE_ARGS = sys.argv[1].encode(); basic._ANSIBLE_PROFILE = 'legacy'; "
+        "from ansible_collections.kjoule.bench.plugins.modules.leftovers import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(given)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def lab_id() -> str:
+    return f"unit-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def orphan(lab_id: str) -> Iterator[subprocess.Popen[bytes]]:
+    popen = subprocess.Popen(["sleep", "600"], env={**os.environ, "KJOULE_OWNER": f"{lab_id}:{os.getpid()}:1:{boot_id()}"})
+    yield popen
+    popen.kill()
+    popen.wait()
+
+
+def test_an_orphan_is_listed_predicted_ended_and_then_gone(tmp_path: pathlib.Path, lab_id: str, orphan: subprocess.Popen[bytes]) -> None:
+    def mine(result: dict[str, Any]) -> list[tuple[str, int, str]]:
+        return [(entry["kind"], entry["pid"], entry["action"]) for entry in result["leftovers"] if entry["lab_id"] == lab_id]
+
+    listed = run(state="listed", state_dir=str(tmp_path))
+    assert mine(listed) == [("process", orphan.pid, "would end")]
+    assert listed["changed"] is False
+    predicted = run(check=True, state_dir=str(tmp_path))
+    assert mine(predicted) == [("process", orphan.pid, "would end")]
+    assert predicted["changed"] is True
+    assert orphan.poll() is None
+    done = run(state_dir=str(tmp_path))
+    assert mine(done) == [("process", orphan.pid, "ended")]
+    assert done["changed"] is True
+    assert orphan.wait() == -signal.SIGTERM
+    assert mine(run(state_dir=str(tmp_path))) == []
+    assert find_marked(lab_id) == []
+
+
+def test_the_documentation_and_the_arguments_agree() -> None:
+    documentation = yaml.safe_load(leftovers.DOCUMENTATION)
+    assert documentation["module"] == "leftovers"
+    assert set(documentation["options"]) == {"state", "state_dir"}
+    assert documentation["options"]["state"]["choices"] == ["absent", "listed"]
+    assert all(task for task in yaml.safe_load(leftovers.EXAMPLES))
+    assert set(yaml.safe_load(leftovers.RETURN)["leftovers"]["contains"]) == {"kind", "name", "pid", "path", "lab_id", "action"}
+
+
+def test_the_state_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/x")
+    assert leftovers.default_state_dir() == "/x/kjoule"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/home/u")
+    assert leftovers.default_state_dir() == "/home/u/.local/state/kjoule"
