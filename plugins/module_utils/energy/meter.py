@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Windows: what the components, the machine and the energy counters did between two moments.
+
+Between the edges only the sampler runs: it reads the same clocks every ``sample_seconds``, so that a picture over time can be drawn, a
+wrapped counter loses nothing, and the death of a component is noticed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from ..errors import KjouleError, PeriodInvalid
+from .clocks import MachineTime, ProcessClock, machine_difference, machine_time
+from .rapl import RaplSource, Reading, energy_window
+
+
+@dataclass
+class Edge:
+    """All clocks at one edge of a window. The time is that in the middle of the reading."""
+
+    t_ns: int
+    cpu_ns: dict[str, int]
+    machine: MachineTime
+    energy: Reading | None
+
+
+@dataclass
+class Meter:
+    """Reads clocks at edges and, in a thread, between them.
+
+    ``watch`` is asked at each sample for a reason to stop; what it returns (or a dead component) is kept in ``fault``, sets ``wake``
+    and ends the waits of the period.
+    """
+
+    clocks: list[ProcessClock]
+    source: RaplSource | None
+    sample_seconds: float
+    watch: Callable[[], str | None]
+    fault: str | None = None
+    wake: threading.Event = field(default_factory=threading.Event)
+    _sample_times: list[int] = field(default_factory=list)
+    _sample_cpu: dict[str, list[int]] = field(default_factory=dict)
+    _energy: list[Reading] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self) -> None:
+        """Start the sampler."""
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the sampler. Idempotent."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def add(self, clocks: list[ProcessClock]) -> None:
+        """Read these processes as well, from now on."""
+        with self._guard:
+            self.clocks = self.clocks + clocks
+
+    def remove(self, names: set[str]) -> None:
+        """Stop reading these."""
+        with self._guard:
+            self.clocks = [clock for clock in self.clocks if clock.name not in names]
+
+    def check(self) -> None:
+        """Raise PeriodInvalid when something has happened that spoils the period."""
+        if self.fault is not None:
+            raise PeriodInvalid(self.fault)
+
+    def hold(self, seconds: float) -> None:
+        """Wait; wakes up early, with PeriodInvalid, when something spoils the period."""
+        if seconds > 0:
+            self.wake.wait(seconds)
+        self.check()
+
+    def edge(self) -> Edge:
+        """Read everything now. Raises PeriodInvalid when a component is gone."""
+        with self._guard:
+            before = time.monotonic_ns()
+            cpu = {clock.name: clock.checked_read_ns() for clock in self.clocks}
+            machine = machine_time()
+            energy = self._read_energy()
+            return Edge((before + time.monotonic_ns()) // 2, cpu, machine, energy)
+
+    def window(self, start: Edge, end: Edge) -> dict[str, Any]:
+        """The difference of two edges: ``{start_ns, end_ns, seconds, cpu_seconds, machine, energy}``."""
+        names = [name for name in start.cpu_ns if name in end.cpu_ns]
+        result: dict[str, Any] = {
+            "start_ns": start.t_ns,
+            "end_ns": end.t_ns,
+            "seconds": (end.t_ns - start.t_ns) / 1e9,
+            "cpu_seconds": {name: (end.cpu_ns[name] - start.cpu_ns[name]) / 1e9 for name in names},
+            "machine": machine_difference(start.machine, end.machine),
+            "energy": [],
+        }
+        if self.source is not None and start.energy is not None and end.energy is not None:
+            inside = [r for r in self._energy if start.energy.t_before_ns <= r.t_before_ns <= end.energy.t_before_ns]
+            result["energy"] = [energy_window(self.source, inside)]
+        return result
+
+    def samples(self) -> dict[str, Any]:
+        """What the sampler saw: ``{t_ns: [...], cpu_ns: {component: [...]}, energy: {t_ns, joules} or None}``, cumulative values.
+
+        A component that was not there at a sample has 0 there.
+        """
+        energy = None
+        if self.source is not None:
+            energy = {"t_ns": [r.t_before_ns for r in self._energy], "values_uj": [list(r.values_uj) for r in self._energy]}
+        return {"t_ns": list(self._sample_times), "cpu_ns": {name: list(values) for name, values in self._sample_cpu.items()}, "energy": energy}
+
+    def _read_energy(self) -> Reading | None:
+        if self.source is None:
+            return None
+        try:
+            reading = self.source.read()
+        except KjouleError as error:
+            raise PeriodInvalid(f"the energy source vanished: {error}") from error
+        self._energy.append(reading)
+        return reading
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.sample_seconds):
+            try:
+                reason = self.watch()
+                if reason is None:
+                    self._sample()
+            except PeriodInvalid as error:
+                reason = str(error)
+            if reason is not None:
+                self.fault = reason
+                self.wake.set()
+                return
+
+    def _sample(self) -> None:
+        with self._guard:
+            count = len(self._sample_times)
+            self._sample_times.append(time.monotonic_ns())
+            for clock in self.clocks:
+                values = self._sample_cpu.setdefault(clock.name, [0] * count)
+                values.extend([0] * (count - len(values)))
+                values.append(clock.read_ns())
+            for values in self._sample_cpu.values():
+                values.extend([0] * (count + 1 - len(values)))
+            self._read_energy()
