@@ -208,7 +208,7 @@ def _metric(
     blocks = [block for block, sides in per_block.items() if all(sides.get(label) is not None for label in labels)]
     if not blocks:
         return None
-    values = {label: [float(per_block[block][label]) for block in blocks] for label in labels}
+    values = {label: [value for block in blocks if (value := per_block[block][label]) is not None] for label in labels}
     confidence = 1 - settings["alpha"]
     return {
         "blocks": blocks,
@@ -355,12 +355,12 @@ def extrapolation(
     sign = 1 if flux[0] == labels[1] else -1
     values = []
     for sides in selected.values():
-        idle = [period_metrics(sides[label])["idle"] for label in labels]
+        first, second = (period_metrics(sides[label])["idle"] for label in labels)
         cost = reconcile_cost(sides[flux[0]])
-        if None in idle or cost is None:
+        if first is None or second is None or cost is None:
             continue
         per_second = cost["per_second"] * settings["interval_seconds"] / interval_seconds
-        values.append(idle[1] - idle[0] + sign * cost["cpu_seconds"] * per_second)
+        values.append(second - first + sign * cost["cpu_seconds"] * per_second)
     if not values:
         return None
     interval = statistics.mean_interval(values, 1 - settings["alpha"])

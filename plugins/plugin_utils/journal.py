@@ -81,7 +81,9 @@ def _check_header(record: dict[str, Any], where: str, plan: dict[str, Any] | Non
         raise KjouleError(
             where, expected=f"schema {SCHEMA}", seen=repr(record.get("schema")), next_step="read it with the version that wrote it"
         )
-    for key in ("run_id", "plan_hash") if plan is not None else ():
+    if plan is None:
+        return
+    for key in ("run_id", "plan_hash"):
         if record.get(key) != plan[key]:
             raise KjouleError(
                 f"{where}: the journal belongs to another plan",

@@ -236,7 +236,7 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
     profiles = read_table("profiles.yml")
     profile = _one_of(profiles)("profile", given.get("profile", DEFAULT_PROFILE))
     merged = {**DEFAULTS, **profiles[profile], **given}
-    checked = {key: check(key, merged[key]) if _is_given(merged.get(key)) else None for key, check in OPTIONS.items()}
+    checked: dict[str, Any] = {key: check(key, merged[key]) if _is_given(merged.get(key)) else None for key, check in OPTIONS.items()}
     seed = checked["seed"]
 
     if checked["inference"] and checked["blocks"] < blocks_needed(checked["alpha"]):

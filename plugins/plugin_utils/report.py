@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 
 from ..module_utils.errors import KjouleError
 from . import effects

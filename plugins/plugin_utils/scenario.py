@@ -80,7 +80,9 @@ def items_from_text(text: str, file_name: str) -> list[Item]:
 
 
 def _node_kind(node: yaml.Node) -> str:
-    return {"scalar": "a single value", "mapping": "a dictionary", "sequence": "a list"}[node.id]
+    if isinstance(node, yaml.MappingNode):
+        return "a dictionary"
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
 
 
 def _item_from_node(loader: yaml.SafeLoader, node: yaml.Node, file_name: str) -> Item:

@@ -123,11 +123,11 @@ def apps_that_allow(workload: dict[str, Any], change: str) -> int:
     """How many apps of a manifests workload have something that ``change`` (image, config, replicas) can touch."""
 
     def allows(item: dict[str, Any]) -> bool:
-        spec = item.get("spec") if isinstance(item.get("spec"), dict) else {}
+        spec = item.get("spec")
         if change == "config":
             return item["kind"] == "ConfigMap"
         if item["kind"] not in ("Deployment", "StatefulSet", "ReplicaSet", "DaemonSet"):
             return False
-        return item["kind"] != "DaemonSet" if change == "replicas" else bool(spec.get("template"))
+        return item["kind"] != "DaemonSet" if change == "replicas" else isinstance(spec, dict) and bool(spec.get("template"))
 
     return sum(any(allows(item) for item in app["objects"]) for app in workload["apps"])

@@ -2,11 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
-from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, records
-
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal as journals
 from ansible_collections.kjoule.bench.plugins.plugin_utils import runs
+from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, records
 
 
 def choose(folder, hosts=("a",), run_id=None, minute=0, seed=7, write=True, **options):

@@ -4,10 +4,9 @@ import copy
 from dataclasses import replace
 
 import pytest
-from synthetic_journal import FLUX, SNOWFLAKE, Recipe, invalid, period, records
-
 from ansible_collections.kjoule.bench.plugins.plugin_utils import effects
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
+from synthetic_journal import FLUX, SNOWFLAKE, Recipe, invalid, period, records
 
 TRUTHS = {"snowflake": SNOWFLAKE, "flux": FLUX}
 
@@ -121,7 +120,9 @@ def test_the_last_whole_attempt_is_used_and_the_others_are_listed():
     good = [period(plan, 1, label, Recipe(TRUTHS), attempt=2) for label in order]
     result = effects.analyse(plan, old + good + half + records(plan, Recipe(TRUTHS))[2:])
     assert result["metrics"]["idle"]["effect"]["mean"] == pytest.approx(0.01)
-    assert [item["why"] for item in result["exclusions"]] == ["superseded by a later attempt"] * 2 + ["interrupted: the block was not finished"]
+    assert [item["why"] for item in result["exclusions"]] == ["superseded by a later attempt"] * 2 + [
+        "interrupted: the block was not finished"
+    ]
 
 
 def test_no_valid_block_gives_empty_tables():
@@ -176,7 +177,9 @@ def test_scopes_stand_beside_each_other_the_source_of_the_run_first():
 
 
 def test_estimated_bounds_hold_the_interval_and_the_coefficient():
-    estimated = effects.estimated_interval({"mean": 2.0, "low": -1.0, "high": 5.0}, {"joules_per_cpu_second": 3.0, "low": 1.0, "high": 10.0})
+    estimated = effects.estimated_interval(
+        {"mean": 2.0, "low": -1.0, "high": 5.0}, {"joules_per_cpu_second": 3.0, "low": 1.0, "high": 10.0}
+    )
     assert estimated == {"value": 6.0, "low": -10.0, "high": 50.0}
 
 

@@ -3,7 +3,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.kjoule.bench.plugins.module_utils.energy import estimate
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import read_table
@@ -12,7 +11,13 @@ ROW = {"joules_per_cpu_second": 3.0, "low": 1.0, "high": 10.0}
 
 
 def test_joules_are_cpu_seconds_times_the_coefficient_with_bounds():
-    assert estimate.estimate_joules(2.0, ROW) == {"joules": 6.0, "low": 2.0, "high": 20.0, "scope": "estimate:cpu-time", "kind": "estimated"}
+    assert estimate.estimate_joules(2.0, ROW) == {
+        "joules": 6.0,
+        "low": 2.0,
+        "high": 20.0,
+        "scope": "estimate:cpu-time",
+        "kind": "estimated",
+    }
 
 
 def test_a_saving_has_its_bounds_in_order_too():

@@ -1,11 +1,10 @@
 import json
 
 import pytest
-from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, records
-
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal as journals
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
+from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, records
 
 PLAN = build_plan({}, "web1", run_id="r1", created_at="2024-05-01T09:00:00Z", drawn_seed=7)
 HEADER = header(PLAN)

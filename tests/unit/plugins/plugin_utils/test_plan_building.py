@@ -1,7 +1,6 @@
 import itertools
 
 import pytest
-
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils import plan as plans
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import canonical_json, to_plain
@@ -166,7 +165,7 @@ def test_nothing_measured_leaves_everything_in_the_planned_order():
 
 def test_a_half_done_block_is_run_again_whole():
     plan = build()
-    records = both(plan, 1) + [record(plan, 2, plan["blocks"][1]["order"][0])]
+    records = [*both(plan, 1), record(plan, 2, plan["blocks"][1]["order"][0])]
     assert places(plans.remaining(plan, records))[:3] == [(2, 1, 2), (2, 2, 2), (3, 1, 1)]
 
 

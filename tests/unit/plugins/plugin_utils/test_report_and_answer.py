@@ -2,14 +2,13 @@ import json
 
 import jsonschema
 import pytest
-from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, invalid, records
-
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils import report as reports
 from ansible_collections.kjoule.bench.plugins.plugin_utils.answer import terminal
 from ansible_collections.kjoule.bench.plugins.plugin_utils.journal import Journal
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
 from ansible_collections.kjoule.bench.plugins.plugin_utils.words import interval, markdown, significant
+from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, invalid, records
 
 TRUTHS = {"snowflake": SNOWFLAKE, "flux": FLUX}
 NASTY = "we|b<1>_*`x`\n# [a](b)"
@@ -65,7 +64,14 @@ def said(case):
 
 def test_the_answer_of_a_day_says_what_was_asked():
     text = said("a day")
-    for words in ("At rest flux adds to snowflake: +3", "p = 0.031: different", "controllers alone", "kWh a year", "A deployment", "A change"):
+    for words in (
+        "At rest flux adds to snowflake: +3",
+        "p = 0.031: different",
+        "controllers alone",
+        "kWh a year",
+        "A deployment",
+        "A change",
+    ):
         assert words in text
     for words in ("still drifted", "orphaned", "Extrapolated to a 10 min interval, not measured", "6 valid of 6", "estimated at 2.76"):
         assert words in text
@@ -115,7 +121,7 @@ def test_a_source_without_valid_windows_is_named():
 
 
 def test_exclusions_and_checksums_are_in_the_report():
-    report = make(change=lambda rows: [invalid(rows[0], "suspend | seen")] + rows[1:])
+    report = make(change=lambda rows: [invalid(rows[0], "suspend | seen"), *rows[1:]])
     text = reports.to_markdown(report).decode()
     assert "suspend \\| seen" in text
     assert "ab" * 32 in text
@@ -159,6 +165,13 @@ def test_warnings_name_steal_errors_and_restarts():
 
 
 def test_numbers_for_readers():
-    assert [significant(value) for value in (0, 0.000123456, 12.345, 123456, -1.5, 1e-18)] == ["0", "0.000123", "12.3", "123456", "-1.50", "0"]
+    assert [significant(value) for value in (0, 0.000123456, 12.345, 123456, -1.5, 1e-18)] == [
+        "0",
+        "0.000123",
+        "12.3",
+        "123456",
+        "-1.50",
+        "0",
+    ]
     assert interval({"mean": 0.0213, "low": 0.0201, "high": 0.0225}, 1000, "mCPU", sign=True) == "+21.3 mCPU (95 % CI 20.1 to 22.5)"
     assert markdown("a\tb\x00c") == "a b c"

@@ -1,5 +1,4 @@
 import pytest
-
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils import scenario as scenarios
 
@@ -87,7 +86,10 @@ def test_a_short_hold_is_fine_where_nothing_reconciles():
 
 def test_phases_of_one_kind_have_names_of_their_own():
     phases = resolve_text(START + "- {kind: steady, name: night, hold: 8}\n- {kind: steady, name: day-2, hold: 1 interval}\n")
-    assert [(phase["kind"], phase["name"], phase["hold_seconds"]) for phase in phases[2:]] == [("steady", "night", 8), ("steady", "day-2", 4)]
+    assert [(phase["kind"], phase["name"], phase["hold_seconds"]) for phase in phases[2:]] == [
+        ("steady", "night", 8),
+        ("steady", "day-2", 4),
+    ]
 
 
 def test_a_file_is_found_beside_the_playbook(tmp_path):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from ansible_collections.kjoule.bench.plugins.plugin_utils import statistics as st
 
 

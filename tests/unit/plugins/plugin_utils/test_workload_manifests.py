@@ -1,7 +1,6 @@
 import json
 
 import pytest
-
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
 from ansible_collections.kjoule.bench.plugins.plugin_utils.workload import read_manifests
