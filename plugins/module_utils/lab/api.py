@@ -10,6 +10,7 @@ import json
 import math
 import os
 import select
+import socket
 import ssl
 import tempfile
 import threading
@@ -70,7 +71,7 @@ class Watch:
         try:
             self._socket.settimeout(remaining)
             line = self._response.readline()
-        except TimeoutError:
+        except socket.timeout:  # TimeoutError itself from Python 3.10 on
             self.close()
             raise StopIteration from None
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -223,18 +224,12 @@ class KubeApi:
         headers = {"Accept": accept, "User-Agent": "kjoule"}
         payload = None
         if body is not None:
-            payload = (
-                body
-                if isinstance(body, bytes)
-                else body.encode()
-                if isinstance(body, str)
-                else json.dumps(body, separators=(",", ":")).encode()
-            )
+            text = body if isinstance(body, (str, bytes)) else json.dumps(body, separators=(",", ":"))
+            payload = text.encode() if isinstance(text, str) else text
             headers["Content-Type"] = content_type
-        if query:
-            pairs = {
-                key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in query.items() if value is not None
-            }
+        given = {key: value for key, value in (query or {}).items() if value is not None}
+        if given:
+            pairs = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in given.items()}
             path += ("&" if "?" in path else "?") + urllib.parse.urlencode(pairs)
         return path, payload, headers
 

@@ -23,7 +23,8 @@ def run(check: bool = False, **arguments: Any) -> dict[str, Any]:
     given = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp"}}
     # From ansible-core 2.19 on, the profile is chosen by what wraps the module; without it the name has to be given.
     code = (
-        "import sys, json; from ansible.module_utils import basic; basic._ANSIBLE_ARGS = sys.argv[1].encode(); basic._ANSIBLE_PROFILE = 'legacy'; "
+        "import sys, json; from ansible.module_utils import basic; basic._ANSIBLE_ARGS = sys.argv[1].encode(); "
+        "basic._ANSIBLE_PROFILE = 'legacy'; "
         "from ansible_collections.kjoule.bench.plugins.modules.leftovers import main; main()"
     )
     done = subprocess.run(

@@ -105,7 +105,7 @@ def test_an_error_keeps_status_reason_and_message(server, api):
         api.get("/x")
     assert (error.value.status, error.value.reason) == (422, "Invalid")
     assert error.value.body["kind"] == "Status"
-    with pytest.raises(ApiError, match="503.*busy"):
+    with pytest.raises(ApiError, match=r"503.*busy"):
         api.get("/y")
 
 

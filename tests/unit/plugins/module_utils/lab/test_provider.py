@@ -32,7 +32,7 @@ def test_missing_binaries_are_named_at_once(tmp_path):
 
 
 def test_a_binary_that_is_not_there_is_named_before_anything_is_written(tmp_path):
-    with pytest.raises(KjouleError, match="etcd cannot be started.*no such file"):
+    with pytest.raises(KjouleError, match=r"etcd cannot be started.*no such file"):
         KwokLab(PATHS, str(tmp_path), lab_id="a").fresh()
     assert list(tmp_path.iterdir()) == []
 
