@@ -1,0 +1,35 @@
+"""Reports of synthetic runs, by what is special about them. Building them goes the whole way from plan to report."""
+
+from __future__ import annotations
+
+from ansible_collections.kjoule.bench.plugins.plugin_utils import report as reports
+from ansible_collections.kjoule.bench.plugins.plugin_utils.journal import Journal
+from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
+from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, invalid, records
+
+TRUTHS = {"snowflake": SNOWFLAKE, "flux": FLUX}
+NASTY = "we|b<1>_*`x`\n# [a](b)"
+
+
+def make(recipe=None, blocks=None, host="web1", change=None, source=None, **options):
+    plan = build_plan(options, host, run_id="r1", created_at="2024-05-01T09:00:00Z", drawn_seed=7)
+    rows = records(plan, recipe or Recipe(TRUTHS, noise_cpu=0.001), blocks)
+    if change:
+        rows = change(rows)
+    return reports.build_report(plan, Journal(header(plan, **(source or {})), rows))
+
+
+CASES = {
+    "a day": lambda: make(),
+    "measured": lambda: make(Recipe(TRUTHS, noise_cpu=0.001, watts_idle=40.0), profile="full", interval_seconds=4, apps=5),
+    "a against a": lambda: make(Recipe({"snowflake-1": SNOWFLAKE, "snowflake-2": SNOWFLAKE}, 0.001), arms=["snowflake", "snowflake"]),
+    "flux against flux": lambda: make(Recipe({"flux-1": FLUX, "flux-2": FLUX}, 0.001), arms=["flux", "flux"]),
+    "one block": lambda: make(blocks=1),
+    "no block": lambda: make(blocks=0),
+    "all invalid": lambda: make(change=lambda rows: [invalid(row, "reason " * 60) for row in rows]),
+    "no inference": lambda: make(blocks=2, inference=False),
+    "other state": lambda: make(Recipe(TRUTHS, hash_of={"flux": "other"})),
+    "idle only": lambda: make(scenario=[{"name": "idle", "hold": 8}]),
+    "long host": lambda: make(host="h" * 200),
+    "nasty host": lambda: make(host=NASTY),
+}
