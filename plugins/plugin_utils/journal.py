@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..module_utils.errors import KjouleError
+from ..module_utils.experiment.journal import SCHEMA, append_record
 
-SCHEMA = "kjoule.journal/1"
+__all__ = ["SCHEMA", "Journal", "append_record", "merge", "parse", "read"]
+
 #: What every period record must have for the plan to place it.
 PERIOD_KEYS = ("period_id", "block", "position", "attempt", "arm", "label", "valid", "phases")
 
@@ -120,40 +121,6 @@ def read(path: str | Path, plan: dict[str, Any] | None = None) -> Journal:
         line = raw.count(b"\n", 0, error.start) + 1
         raise KjouleError(f"{path.name}, line {line}", expected="UTF-8", seen=str(error)) from error
     return parse(text + tail.decode(errors="replace"), path.name, plan)
-
-
-def append_record(path: str | Path, record: dict[str, Any]) -> None:
-    """Add one record: one write of one whole line, then an fsync. A torn last line is cut off first: it was never a record."""
-    line = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        os.ftruncate(descriptor, _whole_length(descriptor))
-        os.lseek(descriptor, 0, os.SEEK_END)
-        written = os.write(descriptor, line)
-        if written != len(line):
-            raise KjouleError(
-                f"{path.name}",
-                expected=f"{len(line)} bytes written",
-                seen=str(written),
-                next_step="free space on the disk of the controller",
-            )
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _whole_length(descriptor: int) -> int:
-    size = os.fstat(descriptor).st_size
-    end = size
-    while end > 0:
-        start = max(0, end - 65536)
-        position = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if position >= 0:
-            return start + position + 1
-        end = start
-    return 0
 
 
 def merge(copy: Journal, host: Journal) -> list[dict[str, Any]]:

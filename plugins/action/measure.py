@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of ``kjoule.bench.measure``: one period after the other, each record copied as soon as it is there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import boot_id, identify
+from ansible_collections.kjoule.bench.plugins.plugin_utils import journal
+from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain
+from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import estimate_seconds, period_seconds, progress, remaining
+from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import run_files
+
+display = Display()
+
+
+def controller_identity(pid: int) -> dict[str, Any]:
+    """What a host needs to recognise the process that drives the run."""
+    identity = identify(pid)
+    return {
+        "boot_id": boot_id(),
+        "pid": pid,
+        "start_ticks": identity.start_ticks if identity else 0,
+        "hostname": socket.gethostname(),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+class Pace:
+    """How long what is left will take: the plan's own estimate, corrected by what the periods so far have taken."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._expected = 0.0
+        self._taken = 0.0
+
+    def add(self, arm: str, seconds: float) -> None:
+        self._expected += period_seconds(self._settings, arm)
+        self._taken += seconds
+
+    def left(self, items: list[dict[str, Any]]) -> float:
+        factor = self._taken / self._expected if self._expected > 0 else 1.0
+        return factor * sum(period_seconds(self._settings, item["arm"]) for item in items)
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        self._vars = task_vars or {}
+        try:
+            return {**result, **self._run(to_plain(self._task.args, "arguments"))}
+        except (KjouleError, OSError) as error:
+            raise AnsibleActionFail(str(error)) from error
+
+    def _run(self, args: dict[str, Any]) -> dict[str, Any]:
+        plan, binaries = args.get("plan"), args.get("binaries")
+        if not isinstance(plan, dict) or not isinstance(binaries, dict):
+            raise KjouleError("measure", expected="plan and binaries", seen="one of them missing", next_step="see the documentation of the module")
+        copy = Path(run_files(str(Path(args.get("reports_dir") or "reports").expanduser().absolute()), plan["run_id"], plan["host"])["journal"])
+        common = {"plan": plan, "binaries": binaries, "controller": controller_identity(os.getppid())}
+        if args.get("state_dir"):
+            common["state_dir"] = args["state_dir"]
+        records = self._catch_up(copy, plan, common)
+        if self._task.check_mode:
+            return {"changed": bool(remaining(plan, records)), "measured": 0, "progress": progress(plan, records)}
+        try:
+            measured = self._periods(copy, plan, common, records)
+        finally:
+            if os.getppid() == common["controller"]["pid"]:
+                self._call({**common, "state": "released"})
+        return {"changed": measured > 0, "measured": measured, "progress": progress(plan, records)}
+
+    def _catch_up(self, copy: Path, plan: dict[str, Any], common: dict[str, Any]) -> list[dict[str, Any]]:
+        """Bring the controller's copy up to what the host has recorded; returns the records of both."""
+        answer = self._call({**common, "state": "read"})
+        if answer.get("failed") or answer.get("unreachable"):
+            raise KjouleError(f"the journal on {plan['host']} cannot be read: {answer.get('msg')}")
+        mine = journal.read(copy, plan)
+        for record in journal.merge(mine, journal.parse(str(answer["journal"]), f"journal on {plan['host']}", plan)):
+            journal.append_record(copy, record)
+        return journal.read(copy, plan).periods
+
+    def _periods(self, copy: Path, plan: dict[str, Any], common: dict[str, Any], records: list[dict[str, Any]]) -> int:
+        pace, measured = Pace(plan["settings"]), 0
+        host, controller = plan["host"], common["controller"]["pid"]
+        if records and remaining(plan, records):
+            self._say(host, f"run {plan['run_id']} goes on: {len(records)} periods are recorded")
+        while items := remaining(plan, records):
+            total = len(records) + len(items)
+            if not records:
+                self._say(host, f"run {plan['run_id']}: {total} periods, about {duration(estimate_seconds(plan))}")
+            for index, item in enumerate(items):
+                if os.getppid() != controller:
+                    raise KjouleError("ansible-playbook ended", next_step="run the same command again: it goes on with the first unfinished block")
+                where = f"period {len(records) + 1} of {total} (block {item['block']}, {item['label']}{'' if item['attempt'] == 1 else ', again'})"
+                self._say(host, f"{where}: running, about {duration(pace.left(items[index:]))} left")
+                begin = time.monotonic()
+                answer = self._call({**common, "item": item})
+                if answer.get("failed") or answer.get("unreachable") or "record" not in answer:
+                    raise KjouleError(
+                        f"{where} could not be measured: {answer.get('msg') or 'no record came back'}",
+                        next_step=f"{len(records)} recorded periods are kept; mend the cause and run the same command again",
+                    )
+                self._keep(copy, answer, records)
+                record = records[-1]
+                pace.add(item["arm"], time.monotonic() - begin)
+                measured += 1
+                verdict = "valid" if record["valid"] else "INVALID: " + "; ".join(record["reasons"])
+                self._say(host, f"{where}: {duration(record['seconds'])}, {verdict}")
+        return measured
+
+    def _keep(self, copy: Path, answer: dict[str, Any], records: list[dict[str, Any]]) -> None:
+        record = to_plain(answer["record"], "record")
+        if not copy.exists() or copy.stat().st_size == 0:
+            journal.append_record(copy, to_plain(answer["header"], "header"))
+        journal.append_record(copy, record)
+        records.append(record)
+
+    def _call(self, args: dict[str, Any]) -> dict[str, Any]:
+        if args.get("state"):
+            args = {key: value for key, value in args.items() if key != "binaries"}
+        answer: dict[str, Any] = self._execute_module(module_name="kjoule.bench.period", module_args=args, task_vars=self._vars)
+        return answer
+
+    @staticmethod
+    def _say(host: str, text: str) -> None:
+        display.display(f"kjoule  {host}  {text}")

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The GitOps arm: Flux's source- and kustomize-controller as host processes, a git server on loopback, commits and pushes.
+
+The repository is laid out as teams lay theirs out: ``cluster/`` holds what Flux itself is told (one Kustomization for each app, or one
+for all), ``apps/<app>/`` the manifests. A root Kustomization applies ``cluster/``, so the operator touches git and nothing else.
+Convergence is read from the API: every Kustomization has applied the pushed commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import json
+import os
+import re
+import shutil
+import sys
+import time
+import urllib.request
+from typing import Any, Callable
+
+from ..energy.clocks import ProcessClock
+from ..errors import KjouleError
+from ..experiment.workload import Revision, write_app
+from ..lab.ports import free_ports
+from ..lab.process import ManagedProcess, spawn
+from . import git_server
+from .base import Surroundings
+
+NAMESPACE = "flux-system"
+ROOT = "cluster"
+_GROUP = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations"
+_SOURCE = "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories"
+_PORTS = ("git-server", "source-metrics", "source-health", "source-storage", "kustomize-metrics", "kustomize-health")
+_RECONCILES = re.compile(r'^controller_runtime_reconcile_total\{controller="([^"]+)",result="([^"]+)"\} (\S+)$', re.MULTILINE)
+_REFUSED = ("BuildFailed", "ReconciliationFailed", "PruneFailed", "InvalidURL", "InvalidPath")
+
+
+def source_text(module: Any) -> str:
+    """The source of a module, wherever it was loaded from (a file, or the zip file that Ansible sends to a host)."""
+    spec = importlib.util.find_spec(module.__name__)
+    text = spec.loader.get_source(module.__name__) if spec is not None and hasattr(spec.loader, "get_source") else None
+    if not text:
+        raise KjouleError(f"the source of {module.__name__} cannot be read", next_step="install the collection again")
+    return str(text)
+
+
+class FluxArm:
+    """See the module's text. One repository, one GitRepository, Kustomizations by ``layout``: ``per-app`` or ``one``."""
+
+    name = "flux"
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._s = surroundings
+        self._folder = os.path.join(surroundings.lab.directory, "flux")
+        self._work = os.path.join(self._folder, "work")
+        self._cpu_file = os.path.join(self._folder, "git-server.cpu")
+        self._processes: dict[str, ManagedProcess] = {}
+        self._ports: dict[str, int] = {}
+        self._delivered: Revision | None = None
+        self._kustomizations: set[str] = {ROOT}
+        self._interval = f"{float(surroundings.settings['interval_seconds']):g}s"
+        actor = surroundings.actor
+        actor.environment.update(
+            {
+                "GIT_CONFIG_NOSYSTEM": "1",
+                "GIT_CONFIG_GLOBAL": os.path.join(self._folder, "gitconfig"),
+                "GIT_TERMINAL_PROMPT": "0",
+                "GIT_AUTHOR_NAME": "operator",
+                "GIT_AUTHOR_EMAIL": "operator@kjoule.invalid",
+                "GIT_COMMITTER_NAME": "operator",
+                "GIT_COMMITTER_EMAIL": "operator@kjoule.invalid",
+            }
+        )
+
+    # --- contract
+
+    def install(self) -> None:
+        os.makedirs(self._folder, mode=0o700)
+        self._ports = free_ports(list(_PORTS), {k: v for k, v in (self._s.settings.get("ports") or {}).items() if k in _PORTS})
+        self._start_git()
+        self._install_definitions()
+        self._start_controllers()
+        self._bootstrap()
+
+    def clocks(self) -> list[ProcessClock]:
+        return [
+            ProcessClock(name, process.identity, self._cpu_file if name == "git-server" else None) for name, process in self._processes.items()
+        ]
+
+    def deliver(self, revision: Revision) -> str:
+        """Write what changed, commit, push. Returns the commit's hash."""
+        before = self._delivered.apps if self._delivered else {}
+        for app, objects in revision.apps.items():
+            if before.get(app) != objects:
+                write_app(os.path.join(self._work, "apps", app), objects)
+                if app not in before and self._per_app:
+                    self._write_cluster(app, self._kustomization(f"app-{app}", f"./apps/{app}"))
+        for app in before:
+            if app not in revision.apps:
+                shutil.rmtree(os.path.join(self._work, "apps", app))
+                if self._per_app:
+                    os.unlink(os.path.join(self._work, "cluster", f"{app}.yaml"))
+        if self._per_app:
+            self._kustomizations = {ROOT} | {f"app-{app}" for app in revision.apps}
+        else:
+            file = os.path.join(self._work, "cluster", "apps.yaml")
+            if revision.apps:
+                self._write_cluster("apps", self._kustomization("apps", "./apps"))
+                self._kustomizations = {ROOT, "apps"}
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(file)
+                self._kustomizations = {ROOT}
+        self._delivered = revision
+        return self._commit(f"revision {revision.number}")
+
+    def wait_converged(self, handle: str) -> None:
+        """Wait until the expected Kustomizations, and no others, are Ready at this commit, seen through a watch.
+
+        Raises KjouleError with Flux's own message when it refuses the revision, PeriodInvalid when lab or arm broke.
+        """
+        deadline = time.monotonic() + self._s.timeout_seconds
+        if self._s.extra.get("flux_trigger") == "annotate":
+            self._trigger()
+        listing = self._s.lab.api.list(_GROUP)
+        version = listing["metadata"]["resourceVersion"]
+        seen = {item["metadata"]["name"]: item for item in listing.get("items") or []}
+        while not self._settled(seen, handle):
+            self._s.check()
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise KjouleError(
+                    "Flux did not apply the commit",
+                    expected=f"{len(self._kustomizations)} Kustomizations Ready at {handle[:12]} within {self._s.timeout_seconds:g} s",
+                    seen=self._messages(seen) or f"{len(seen)} Kustomizations",
+                    next_step="give more time with kjoule_timeout, or fewer apps",
+                )
+            with self._s.lab.api.watch(_GROUP, resource_version=version, timeout_seconds=min(5.0, remaining)) as events:
+                for event in events:
+                    item = event["object"]
+                    version = item["metadata"]["resourceVersion"]
+                    if event["type"] == "DELETED":
+                        seen.pop(item["metadata"]["name"], None)
+                    elif event["type"] in ("ADDED", "MODIFIED"):
+                        seen[item["metadata"]["name"]] = item
+                    if self._settled(seen, handle):
+                        return
+
+    def counters(self) -> dict[str, Any]:
+        """``{reconciles: {controller: {result: number}}}`` since the controllers began, from their own metrics."""
+        reconciles: dict[str, dict[str, int]] = {}
+        for name in ("source-metrics", "kustomize-metrics"):
+            for controller, result, value in _RECONCILES.findall(self._http(self._ports[name], "/metrics")):
+                if controller in ("gitrepository", "kustomization"):
+                    reconciles.setdefault(controller, {})[result] = int(float(value))
+        return {"reconciles": reconciles}
+
+    def uninstall(self) -> None:
+        for process in reversed(list(self._processes.values())):
+            process.terminate(1.0)
+        self._processes = {}
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # --- start
+
+    @property
+    def _per_app(self) -> bool:
+        return bool(self._s.settings["layout"] == "per-app")
+
+    def _spawn(self, name: str, argv: list[str], environment: dict[str, str]) -> None:
+        self._processes[name] = spawn(
+            argv,
+            name=name,
+            lab_id=self._s.lab.lab_id,
+            log_path=os.path.join(self._folder, f"{name}.log"),
+            env=environment,
+            cwd=self._folder,
+        )
+
+    def _start_git(self) -> None:
+        repositories = os.path.join(self._folder, "repositories")
+        os.makedirs(repositories, mode=0o700)
+        script = os.path.join(self._folder, "git_server.py")
+        with open(script, "w", encoding="utf-8") as stream:
+            stream.write(source_text(git_server))
+        with open(self._s.actor.environment["GIT_CONFIG_GLOBAL"], "w", encoding="utf-8") as stream:
+            # No housekeeping in the background: it would land in some window by chance.
+            stream.write("[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[init]\n\tdefaultBranch = main\n[safe]\n\tdirectory = *\n")
+        git = self._s.actor.run
+        bare = os.path.join(repositories, "fleet.git")
+        git(["git", "init", "--quiet", "--bare", bare])
+        git(["git", "-C", bare, "config", "http.receivepack", "true"])
+        environment = {**self._s.lab.command_environment(), "GIT_CONFIG_GLOBAL": self._s.actor.environment["GIT_CONFIG_GLOBAL"]}
+        port = self._ports["git-server"]
+        self._spawn(
+            "git-server",
+            [sys.executable, "-I", "-S", script, "--root", repositories, "--port", str(port), "--cpu-file", self._cpu_file],
+            environment,
+        )
+        self._wait("the git server answers", lambda: bool(self._http(port, "/fleet.git/info/refs?service=git-upload-pack")), "git-server")
+        git(["git", "init", "--quiet", self._work])
+        git(["git", "-C", self._work, "remote", "add", "origin", f"http://127.0.0.1:{port}/fleet.git"])
+        os.makedirs(os.path.join(self._work, "cluster"))
+        # An empty folder is no Kustomization, and a cluster has something to say about itself anyway.
+        about = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "about-this-cluster", "namespace": NAMESPACE}, "data": {"owner": "operator"}}
+        self._write_cluster("about", about)
+
+    def _install_definitions(self) -> None:
+        api, actor, kubectl = self._s.lab.api, self._s.actor, self._s.lab.kubectl
+        actor.run([kubectl, "create", "namespace", NAMESPACE])
+        for name in ("source-controller-crds", "kustomize-controller-crds"):
+            actor.run([kubectl, "apply", "--server-side", "-f", self._s.binaries[name]])
+
+        def established() -> bool:
+            items = api.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").get("items") or []
+            return bool(items) and all(_condition(item, "Established")[0] == "True" for item in items)
+
+        self._wait("the custom resource definitions are established", established, None)
+
+    def _start_controllers(self) -> None:
+        ports = self._ports
+        base = {**self._s.lab.command_environment(), "RUNTIME_NAMESPACE": NAMESPACE}
+        storage = os.path.join(self._folder, "storage")
+        os.makedirs(storage, mode=0o700)
+        common = ["--events-addr=", "--watch-all-namespaces=true", "--enable-leader-election=false", "--interval-jitter-percentage=0", "--log-level=info"]
+        self._spawn(
+            "source-controller",
+            [
+                self._s.binaries["source-controller"],
+                f"--storage-path={storage}",
+                f"--storage-addr=127.0.0.1:{ports['source-storage']}",
+                f"--storage-adv-addr=127.0.0.1:{ports['source-storage']}",
+                f"--metrics-addr=127.0.0.1:{ports['source-metrics']}",
+                f"--health-addr=127.0.0.1:{ports['source-health']}",
+                *common,
+            ],
+            {**base, "TUF_ROOT": os.path.join(self._folder, "sigstore")},
+        )
+        self._spawn(
+            "kustomize-controller",
+            [
+                self._s.binaries["kustomize-controller"],
+                f"--metrics-addr=127.0.0.1:{ports['kustomize-metrics']}",
+                f"--health-addr=127.0.0.1:{ports['kustomize-health']}",
+                "--no-remote-bases",
+                *common,
+            ],
+            base,
+        )
+        for name, port in (("source-controller", "source-health"), ("kustomize-controller", "kustomize-health")):
+            self._wait(f"{name} is ready", lambda port=port: bool(self._http(ports[port], "/readyz")), name)  # type: ignore[misc]
+
+    def _bootstrap(self) -> None:
+        commit = self._commit("bootstrap")
+        git_repository = {
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "GitRepository",
+            "metadata": {"name": "fleet", "namespace": NAMESPACE},
+            "spec": {
+                "interval": self._interval,
+                "url": f"http://127.0.0.1:{self._ports['git-server']}/fleet.git",
+                "ref": {"branch": "main"},
+            },
+        }
+        file = os.path.join(self._folder, "bootstrap.yaml")
+        with open(file, "w", encoding="utf-8") as stream:
+            json.dump({"apiVersion": "v1", "kind": "List", "items": [git_repository, self._kustomization(ROOT, "./cluster")]}, stream)
+        self._s.actor.run([self._s.lab.kubectl, "apply", "-f", file])
+        self.wait_converged(commit)
+
+    # --- parts
+
+    def _kustomization(self, name: str, path: str) -> dict[str, Any]:
+        return {
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+            "kind": "Kustomization",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {
+                "interval": self._interval,
+                "retryInterval": self._interval,
+                "path": path,
+                "prune": True,
+                "wait": False,
+                "sourceRef": {"kind": "GitRepository", "name": "fleet"},
+            },
+        }
+
+    def _write_cluster(self, name: str, item: dict[str, Any]) -> None:
+        with open(os.path.join(self._work, "cluster", f"{name}.yaml"), "w", encoding="utf-8") as stream:
+            json.dump(item, stream, indent=1, sort_keys=True)
+            stream.write("\n")
+
+    def _commit(self, message: str) -> str:
+        git = self._s.actor.run
+        git(["git", "-C", self._work, "add", "--all"])
+        git(["git", "-C", self._work, "commit", "--quiet", "--message", message])
+        git(["git", "-C", self._work, "push", "--quiet", "origin", "HEAD:refs/heads/main"])
+        with open(os.path.join(self._work, ".git", "refs", "heads", "main"), encoding="ascii") as stream:
+            return stream.read().strip()
+
+    def _trigger(self) -> None:
+        """Ask for a fetch now, as ``flux reconcile source git`` does, instead of waiting for the next poll."""
+        stamp = str(time.time_ns())
+        self._s.actor.run(
+            [
+                self._s.lab.kubectl,
+                "annotate",
+                "--overwrite",
+                "--namespace",
+                NAMESPACE,
+                "gitrepositories.source.toolkit.fluxcd.io/fleet",
+                f"reconcile.fluxcd.io/requestedAt={stamp}",
+            ]
+        )
+
+    def _settled(self, seen: dict[str, dict[str, Any]], commit: str) -> bool:
+        for name, item in seen.items():
+            status, reason, message = _condition(item, "Ready")
+            attempted = str((item.get("status") or {}).get("lastAttemptedRevision") or "")
+            if name in self._kustomizations and status == "False" and reason in _REFUSED and attempted.endswith(commit):
+                raise KjouleError(
+                    f"Flux refuses the revision: Kustomization {name}, {reason}",
+                    seen=message[:1500],
+                    next_step="correct the manifest that it names; try it with kubectl apply --dry-run=server",
+                )
+        if set(seen) != self._kustomizations:
+            return False
+        for item in seen.values():
+            state = item.get("status") or {}
+            if _condition(item, "Ready")[0] != "True" or not str(state.get("lastAppliedRevision") or "").endswith(commit):
+                return False
+            if state.get("observedGeneration") != item["metadata"].get("generation"):
+                return False
+        return True
+
+    def _messages(self, seen: dict[str, dict[str, Any]]) -> str:
+        texts = []
+        for name, item in sorted(seen.items()):
+            status, reason, message = _condition(item, "Ready")
+            if status != "True":
+                texts.append(f"{name}: {reason} {message}"[:300])
+        return "; ".join(texts[:3])
+
+    def _wait(self, what: str, check: Callable[[], bool], process: str | None) -> None:
+        deadline = time.monotonic() + self._s.timeout_seconds
+        while not check():
+            self._s.check()
+            managed = self._processes.get(process) if process else None
+            if managed is not None and not managed.alive():
+                raise KjouleError(f"{process} ended before it was ready", seen=managed.log_tail(5) or "no output", next_step="read its message")
+            if time.monotonic() > deadline:
+                tail = managed.log_tail(5) if managed else ""
+                raise KjouleError(f"waited in vain until {what}", expected=f"at most {self._s.timeout_seconds:g} s", seen=tail or None)
+            time.sleep(0.03)
+
+    def _http(self, port: int, path: str) -> str:
+        """The text of a page on loopback, '' when it cannot be had. No proxy of the environment is asked."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return str(answer.read().decode("utf-8", "replace"))
+        except (OSError, http.client.HTTPException):
+            return ""
+
+
+def _condition(item: dict[str, Any], kind: str) -> tuple[str, str, str]:
+    """Status, reason and message of one condition; empty texts when it is not there."""
+    for condition in (item.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == kind:
+            return str(condition.get("status") or ""), str(condition.get("reason") or ""), str(condition.get("message") or "")
+    return "", "", ""

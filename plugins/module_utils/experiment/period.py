@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One period: a fresh lab, one arm, the phases of the scenario, each in a window of its own.
+
+Order of work around a window: counters, edge, what the phase does, edge, counters, then the state of the cluster. Nothing but the phase and
+the sampler runs between the edges.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from typing import Any, Callable
+
+from ..arm.actor import Actor
+from ..arm.base import Arm, Surroundings
+from ..arm.registry import make_arm
+from ..energy.clocks import ProcessClock
+from ..energy.meter import Edge, Meter
+from ..energy.rapl import choose_source
+from ..errors import KjouleError, PeriodInvalid
+from ..lab.api import ApiUnavailable, KubeApi
+from ..lab.identity import ProcessIdentity, boot_id, identify, own_line
+from ..lab.kwok import KwokLab
+from ..lab.provider import make_lab
+from .state import StateChecker
+from .workload import Revision, Workload, wait_rolled_out
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def tool_clocks() -> list[ProcessClock]:
+    """This process and, on a controller that is itself the host, the ansible-playbook processes above it."""
+    me = identify(os.getpid())
+    clocks = [ProcessClock("kjoule", me)] if me is not None else []
+    ansible = []
+    for pid in sorted(own_line() - {os.getpid()}):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                arguments = stream.read().split(b"\0")[:3]
+        except OSError:
+            continue
+        identity = identify(pid)
+        if identity is not None and any(os.path.basename(part).startswith(b"ansible") for part in arguments):
+            ansible.append(identity)
+    return clocks + [ProcessClock("ansible" if index == 0 else f"ansible-{index + 1}", one) for index, one in enumerate(ansible)]
+
+
+class Period:
+    """Runs one period and makes its record (docs/architecture.md). ``item`` is one entry of the plan's remaining periods.
+
+    ``controller_alive`` is asked between samples; when it says no, the period ends and leaves nothing.
+    """
+
+    def __init__(
+        self,
+        plan: dict[str, Any],
+        item: dict[str, Any],
+        binaries: dict[str, str],
+        state_dir: str,
+        *,
+        controller_alive: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.settings = plan["settings"]
+        self.item = item
+        self.binaries = binaries
+        self._controller_alive = controller_alive
+        self._scenario = [dict(phase) for phase in self.settings["scenario"]]
+        self._workload = Workload(self.settings["workload"], int(plan["seed"]) * 1000 + int(item["block"]))
+        source, self.source_description = choose_source(self.settings.get("source"))
+        ports = self.settings.get("ports") or {}
+        self._lab: KwokLab = make_lab(
+            self.settings["lab"],
+            binaries,
+            state_dir,
+            lab_id=f"{plan['run_id']}-{item['period_id']}"[:100],
+            fixed_ports={name: port for name, port in ports.items() if not name.startswith(("git-", "source-", "kustomize-"))},
+        )
+        self._meter = Meter(tool_clocks(), source, float(self.settings["sample_seconds"]), self._watch)
+        self._roles = {clock.name: "tool" for clock in self._meter.clocks}
+        self._actor: Actor | None = None
+        self._arm: Arm | None = None
+        self._checker: StateChecker | None = None
+        self._revision = Revision(0, {})
+        self._desired_before_drift = self._revision
+
+    def run(self) -> dict[str, Any]:
+        """Run it and return the record, valid or not.
+
+        Raises KjouleError for what another try would not cure (a port taken, a manifest refused, a damaged binary); the lab is gone then, too.
+        """
+        begin = time.monotonic()
+        record: dict[str, Any] = {
+            "kind": "period",
+            **{key: self.item[key] for key in ("period_id", "block", "position", "attempt", "arm", "label")},
+            "started_at": _now(),
+            "boot_id": boot_id(),
+            "valid": True,
+            "reasons": [],
+            "lab": {"provider": self._lab.provider},
+            "phases": [],
+            "checks": {"before": [], "after": []},
+            "leftovers": [],
+            "error": None,
+        }
+        try:
+            self._measure(record)
+        except (PeriodInvalid, ApiUnavailable) as error:
+            # The API server that cannot be reached is one that ended: say which component it was.
+            dead = self._lab.dead_components()
+            reason = f"{', '.join(dead)} ended during the period" if isinstance(error, ApiUnavailable) and dead else str(error)
+            record["valid"] = False
+            record["reasons"].append(reason)
+            record["error"] = str(error)
+        finally:
+            self._meter.stop()
+            try:
+                if self._arm is not None:
+                    self._arm.uninstall()
+            finally:
+                record["lab"]["discard_seconds"] = round(self._lab.discard(), 3)
+        record["samples"] = self._meter.samples()
+        for phase in record["phases"]:
+            if not phase["valid"]:
+                record["valid"] = False
+                record["reasons"] += [f"{phase['name']}: {reason}" for reason in phase["reasons"]]
+        record["finished_at"] = _now()
+        record["seconds"] = round(time.monotonic() - begin, 3)
+        return record
+
+    def _measure(self, record: dict[str, Any]) -> None:
+        info = self._lab.fresh()
+        record["lab"].update(ready_seconds=round(info.ready_seconds, 3), versions=info.versions)
+        roles = self._lab.component_roles()
+        self._meter.add([ProcessClock(name, identity) for name, identity in self._lab.components().items()])
+        self._roles.update(roles)
+        self._actor = Actor(self._lab.command_environment(), float(self.settings["timeout_seconds"]))
+        surroundings = Surroundings(
+            self._lab, self._actor, self.binaries, self.settings, self._meter.check, self.settings.get("extra") or {}
+        )
+        self._arm = make_arm(self.item["arm"], surroundings)
+        self._checker = StateChecker(self._lab.api)
+        for namespace in self._workload.adapt(self._lab.api):
+            if namespace not in ("default", "kube-system", "kube-public", "kube-node-lease"):
+                self._lab.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        self._meter.start()
+        self._meter.hold(float(self.settings["settle_seconds"]))
+        self._phase(record, {"name": "baseline", "kind": "baseline", "hold_seconds": float(self.settings["baseline_seconds"])})
+        self._phase(record, {"name": "install", "kind": "install", "hold_seconds": 0.0})
+        self._meter.add(self._arm.clocks())
+        self._roles.update({clock.name: "arm" for clock in self._arm.clocks()})
+        for phase in self._scenario:
+            self._meter.hold(float(self.settings["settle_seconds"]))
+            self._phase(record, phase)
+
+    # --- one phase
+
+    def _phase(self, record: dict[str, Any], phase: dict[str, Any]) -> None:
+        assert self._arm is not None and self._actor is not None and self._checker is not None
+        installed = phase["kind"] not in ("baseline", "install")
+        before = self._arm.counters() if installed else {"reconciles": {}}
+        work = self._prepare(phase)
+        self._actor.take_use()
+        start = self._meter.edge()
+        changes, converged = work()
+        self._meter.hold(float(phase.get("hold_seconds") or 0.0) - (time.monotonic_ns() - start.t_ns) / 1e9)
+        end = self._end_edge(phase, start)
+        use = self._actor.take_use()
+        after = self._arm.counters() if installed else {"reconciles": {}}
+        window = self._meter.window(start, end)
+        entry: dict[str, Any] = {
+            "name": phase["name"],
+            "kind": phase["kind"],
+            "index": len(record["phases"]),
+            **window,
+            "converged_seconds": converged,
+            "changes": changes,
+            "components": {name: self._roles[name] for name in window["cpu_seconds"]},
+            "actor": {"cpu_seconds": use.cpu_seconds, "calls": use.calls, "seconds": use.seconds},
+            "counters": {"reconciles": _difference(before["reconciles"], after["reconciles"])},
+            "valid": True,
+            "reasons": [],
+        }
+        entry["state"] = self._checker.compare(self._revision)
+        for energy in entry["energy"]:
+            if not energy["valid"]:
+                entry["valid"] = False
+                entry["reasons"] += energy["reasons"]
+        record["phases"].append(entry)
+        self._meter.check()
+
+    def _end_edge(self, phase: dict[str, Any], start: Edge) -> Edge:
+        edge = self._meter.edge()
+        if phase["kind"] == "install":
+            # The arm's processes began inside this window: all the CPU time they have ever used belongs to it.
+            assert self._arm is not None
+            for clock in self._arm.clocks():
+                self._roles[clock.name] = "arm"
+                start.cpu_ns[clock.name] = 0
+                edge.cpu_ns[clock.name] = clock.checked_read_ns()
+        return edge
+
+    def _prepare(self, phase: dict[str, Any]) -> Callable[[], tuple[int, float | None]]:
+        """What the phase does between its edges: a function that returns the number of changes and the seconds until converged."""
+        kind = phase["kind"]
+        if kind in ("baseline", "idle", "steady"):
+            return lambda: (0, None)
+        if kind == "install":
+            return self._install
+        if kind == "drift":
+            edited = self._workload.drift(phase["edit"], int(phase["apps"]))
+            return lambda: (self._drift(edited), None)
+        if kind == "deploy":
+            revisions = [(self._workload.deploy(), int(self.settings["apps"]))]
+        elif kind == "update":
+            revisions = [self._workload.update(phase["change"], int(phase["apps"])) for _ in range(int(phase["times"]))]
+            revisions = [(revision, 1) for revision, _count in revisions]
+        elif kind == "prune":
+            revisions = [(self._workload.prune(int(phase["remove"])), int(phase["remove"]))]
+        elif kind == "teardown":
+            revisions = [(self._workload.teardown(), 1)]
+        else:
+            raise KjouleError(f"phase {phase['name']!r} is of kind {kind!r}, which is not known", next_step="correct the scenario")
+        return lambda: self._deliver(revisions)
+
+    def _install(self) -> tuple[int, float | None]:
+        assert self._arm is not None
+        begin = time.monotonic()
+        self._arm.install()
+        return 1, round(time.monotonic() - begin, 6)
+
+    def _deliver(self, revisions: list[tuple[Revision, int]]) -> tuple[int, float]:
+        assert self._arm is not None
+        begin = time.monotonic()
+        changes = 0
+        for revision, count in revisions:
+            self._revision = revision
+            handle = self._arm.deliver(revision)
+            self._arm.wait_converged(handle)
+            wait_rolled_out(self._lab.api, revision, self._meter.check, float(self.settings["timeout_seconds"]))
+            changes += count
+        return changes, round(time.monotonic() - begin, 6)
+
+    def _drift(self, edited: list[dict[str, Any]]) -> int:
+        """Somebody edits live objects with a merge patch, past the delivery. Whoever that is, is not the actor: not counted as one."""
+        api: KubeApi = self._lab.api
+        for item in edited:
+            meta = item["metadata"]
+            path = api.path_for(item["apiVersion"], item["kind"], meta.get("namespace"), meta["name"])
+            body = {name: value for name, value in item.items() if name in ("spec", "data")}
+            api.patch(path, body, field_manager="somebody")
+        return len(edited)
+
+    def _watch(self) -> str | None:
+        if not self._controller_alive():
+            return "the controller (ansible-playbook) ended during the period"
+        return None
+
+
+def _difference(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    changes = {name: {result: number - before.get(name, {}).get(result, 0) for result, number in results.items()} for name, results in after.items()}
+    return {name: {result: number for result, number in results.items() if number} for name, results in changes.items()}
+
+
+def controller_watch(controller: dict[str, Any]) -> Callable[[], bool]:
+    """Whether the controller lives, as far as this host can see: one on another machine counts as alive."""
+    if controller.get("boot_id") != boot_id():
+        return lambda: True
+    identity = ProcessIdentity(int(controller["pid"]), int(controller["start_ticks"]), "")
+    if not identity.alive():  # another pid namespace
+        return lambda: True
+    return identity.alive

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module ``period`` does on a host: lock, sweep, measure, write the record."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from ..energy.rapl import choose_source
+from ..errors import KjouleError
+from ..lab.process import sweep
+from .host import check_space, host_facts
+from .journal import SCHEMA, append_record, check_header, journal_path, read_header, read_text
+from .lock import HostLock, release_lease
+from .period import Period, _now, controller_watch
+
+
+class Interrupted(BaseException):
+    """A signal asked this process to end. Not an Exception, so that nothing on the way takes it for an ordinary failure."""
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)  # what follows takes a second; a second signal must not stop it
+    raise Interrupted(signal.Signals(number).name)
+
+
+def read_journal(state_dir: str, plan: dict[str, Any]) -> str:
+    """The text of the host's journal of this plan, '' when there is none. Raises KjouleError when it belongs to another plan."""
+    path = journal_path(state_dir, plan["run_id"])
+    header = read_header(path)
+    if header is not None:
+        check_header(header, plan)
+    return read_text(path)
+
+
+def run_period(
+    state_dir: str, plan: dict[str, Any], item: dict[str, Any], binaries: dict[str, dict[str, Any]], controller: dict[str, Any], host: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Measure one period and write it to the host's journal. Returns ``(header, record)``.
+
+    Raises KjouleError when the period cannot be measured at all; nothing of it is left then, and the journal is as it was.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with HostLock(state_dir, plan["run_id"], controller):
+            check_space(state_dir)
+            path = journal_path(state_dir, plan["run_id"])
+            header = read_header(path)
+            if header is None:
+                header = _header(plan, binaries, host)
+            else:
+                check_header(header, plan)
+                _check_binaries(header, binaries)
+            leftovers = sweep(state_dir)
+            period = Period(
+                plan, item, {name: entry["path"] for name, entry in binaries.items()}, state_dir, controller_alive=controller_watch(controller)
+            )
+            record = period.run()
+            record["leftovers"] = leftovers
+            if not controller_watch(controller)():
+                raise KjouleError("the controller ended", next_step="run the same command again: it goes on with the first unfinished block")
+            if read_header(path) is None:
+                append_record(path, header)
+            append_record(path, record)
+            return header, record
+    except Interrupted as stop:
+        raise KjouleError(
+            f"period {item['period_id']} was interrupted by {stop}",
+            next_step="run the same command again: it goes on with the first unfinished block",
+        ) from stop
+
+
+def release(state_dir: str, plan: dict[str, Any], controller: dict[str, Any]) -> bool:
+    """Let other runs use the host."""
+    return release_lease(state_dir, plan["run_id"], controller)
+
+
+def _header(plan: dict[str, Any], binaries: dict[str, dict[str, Any]], host: str) -> dict[str, Any]:
+    _source, description = choose_source(plan["settings"].get("source"))
+    return {
+        "kind": "header",
+        "schema": SCHEMA,
+        "run_id": plan["run_id"],
+        "plan_hash": plan["plan_hash"],
+        "tool_version": plan["tool_version"],
+        "started_at": _now(),
+        "host": host_facts(host),
+        "binaries": {name: {key: entry.get(key) for key in ("version", "sha256", "origin")} for name, entry in sorted(binaries.items())},
+        "source": description,
+    }
+
+
+def _check_binaries(header: dict[str, Any], binaries: dict[str, dict[str, Any]]) -> None:
+    """A run goes on only with the very binaries that it began with."""
+    for name, entry in sorted(binaries.items()):
+        before = header["binaries"].get(name, {}).get("sha256")
+        if before != entry.get("sha256"):
+            raise KjouleError(
+                f"{name} is not the one that this run began with",
+                expected=f"sha256 {before}",
+                seen=str(entry.get("sha256")),
+                next_step="begin a new run with another kjoule_run_id",
+            )
