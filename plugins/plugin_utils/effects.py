@@ -33,6 +33,8 @@ ENERGY_METRICS: dict[str, tuple[str, str]] = {
 }
 COUNTS: dict[str, str] = {"drifted": "drift", "orphans": "prune"}
 EXTRAPOLATED_INTERVAL_SECONDS = 600
+#: block -> label -> the record that counts
+Selected = dict[int, dict[str, dict[str, Any]]]
 HOURS_PER_YEAR = 8760
 
 
@@ -135,21 +137,41 @@ def reconciles_of(phase: dict[str, Any]) -> int:
     return sum(number for results in counted.values() for number in results.values())
 
 
-def reconcile_cost(record: dict[str, Any]) -> dict[str, float] | None:
-    """What a reconcile costs in one period: ``{cpu_seconds, per_second, reconciles}``; None if none was counted."""
-    steady = phases_of(record, "steady")
+def reconcile_rate(record: dict[str, Any], kind: str) -> float | None:
+    """Reconciles per second in the phases of one kind; None where there is none."""
+    phases = phases_of(record, kind)
+    return sum(reconciles_of(phase) for phase in phases) / math.fsum(phase["seconds"] for phase in phases) if _usable(phases) else None
+
+
+def reconcile_cost(record: dict[str, Any], without: dict[str, Any] | None) -> dict[str, float] | None:
+    """What a reconcile costs in one block: ``{cpu_seconds, base, per_second, reconciles}``; None if too little was counted.
+
+    The slope between two points of this side: idle (Flux looks after itself only) and steady (and after the apps). ``without`` is the other
+    side of the block where it has no Flux: its own difference between steady and idle, the cost of having the workload at all, is taken off.
+    ``base`` is what would remain without any reconcile (CPU; above the other side if there is one).
+    """
     metrics = period_metrics(record)
-    number = sum(reconciles_of(phase) for phase in steady)
-    if metrics["rest"] is None or metrics["idle"] is None or not number:
+    idle_rate, steady_rate = reconcile_rate(record, "idle"), reconcile_rate(record, "steady")
+    rest, idle = metrics["rest"], metrics["idle"]
+    if rest is None or idle is None or idle_rate is None or steady_rate is None or steady_rate <= idle_rate:
         return None
-    seconds = math.fsum(phase["seconds"] for phase in steady)
-    return {"cpu_seconds": (metrics["rest"] - metrics["idle"]) * seconds / number, "per_second": number / seconds, "reconciles": number}
+    if without is not None:
+        other = period_metrics(without)
+        if other["rest"] is None or other["idle"] is None:
+            return None
+        rest, idle = rest - other["rest"], idle - other["idle"]
+    cost = (rest - idle) / (steady_rate - idle_rate)
+    number = sum(reconciles_of(phase) for phase in phases_of(record, "steady"))
+    return {"cpu_seconds": cost, "base": idle - cost * idle_rate, "per_second": steady_rate, "reconciles": number}
+
+
+def _reconcile_costs(plan: dict[str, Any], selected: Selected, label: str) -> list[dict[str, float]]:
+    other = next(name for name in plan["settings"]["labels"] if name != label)
+    costs = (reconcile_cost(sides[label], None if arm_of(plan, other) == "flux" else sides[other]) for sides in selected.values())
+    return [cost for cost in costs if cost]
 
 
 # --- all periods -------------------------------------------------------------------------------------------------------------------
-
-
-Selected = dict[int, dict[str, dict[str, Any]]]
 
 
 def select(plan: dict[str, Any], records: list[dict[str, Any]]) -> Selected:
@@ -327,12 +349,12 @@ def reconcile_table(plan: dict[str, Any], selected: Selected) -> dict[str, dict[
     for label in plan["settings"]["labels"]:
         if arm_of(plan, label) != "flux":
             continue
-        costs = [cost for cost in (reconcile_cost(sides[label]) for sides in selected.values()) if cost]
+        costs = _reconcile_costs(plan, selected, label)
         if costs:
             confidence = 1 - plan["settings"]["alpha"]
             result[label] = {
                 "unit": "CPU-seconds per reconcile",
-                "what": "(rest - idle) x seconds / reconciles counted in steady",
+                "what": "CPU time per reconcile from idle to steady, less what the workload adds without Flux",
                 **statistics.mean_interval([cost["cpu_seconds"] for cost in costs], confidence),
                 "reconciles": sum(int(cost["reconciles"]) for cost in costs),
                 "reconciles_per_second": math.fsum(cost["per_second"] for cost in costs) / len(costs),
@@ -343,7 +365,7 @@ def reconcile_table(plan: dict[str, Any], selected: Selected) -> dict[str, dict[
 def extrapolation(
     plan: dict[str, Any], selected: Selected, interval_seconds: float = EXTRAPOLATED_INTERVAL_SECONDS
 ) -> dict[str, Any] | None:
-    """Effect at rest at another interval: idle effect + reconcile cost x reconciles per second at that interval, per block.
+    """Effect at rest at another interval: what Flux costs without a reconcile + cost of a reconcile x reconciles per second, per block.
 
     Assumes that the number of reconciles falls as the interval grows and that each costs the same. Only for one side with flux.
     """
@@ -353,14 +375,8 @@ def extrapolation(
     if len(flux) != 1 or interval_seconds == settings["interval_seconds"]:
         return None
     sign = 1 if flux[0] == labels[1] else -1
-    values = []
-    for sides in selected.values():
-        first, second = (period_metrics(sides[label])["idle"] for label in labels)
-        cost = reconcile_cost(sides[flux[0]])
-        if first is None or second is None or cost is None:
-            continue
-        per_second = cost["per_second"] * settings["interval_seconds"] / interval_seconds
-        values.append(second - first + sign * cost["cpu_seconds"] * per_second)
+    fewer = settings["interval_seconds"] / interval_seconds
+    values = [sign * (cost["base"] + cost["cpu_seconds"] * cost["per_second"] * fewer) for cost in _reconcile_costs(plan, selected, flux[0])]
     if not values:
         return None
     interval = statistics.mean_interval(values, 1 - settings["alpha"])
@@ -369,7 +385,7 @@ def extrapolation(
         "interval_seconds": interval_seconds,
         "measured_interval_seconds": settings["interval_seconds"],
         "unit": "CPU",
-        "what": "idle effect + reconcile cost x reconciles per second at that interval",
+        "what": "cost without reconciles + reconcile cost x reconciles per second at that interval",
         **interval,
         "estimated_watts": estimated_interval(interval, settings["estimate"]),
     }

@@ -24,6 +24,7 @@ class Truth:
     change_actor: float = 0.1
     drifted: int = 2
     orphans: int = 6
+    root_reconciles: int = 0  # per interval, with or without apps; their cost is part of idle
 
 
 SNOWFLAKE = Truth()
@@ -70,6 +71,8 @@ def period(plan: dict[str, Any], block: int, label: str, recipe: Recipe, *, atte
     idle_rate = truth.idle + draw.gauss(0, recipe.noise_cpu)
     reconciles_per_second = settings["apps"] / settings["interval_seconds"] if flux else 0.0
     rest_rate = idle_rate + truth.workload + truth.reconcile * reconciles_per_second
+    root = truth.root_reconciles / settings["interval_seconds"]
+    per_second = (root, root + reconciles_per_second)  # idle, every other phase
     phases: list[dict[str, Any]] = []
 
     def add(
@@ -121,7 +124,7 @@ def period(plan: dict[str, Any], block: int, label: str, recipe: Recipe, *, atte
                     "resolution_seconds": 0.01,
                 },
                 "energy": energy,
-                "counters": {"reconciles": {"kustomization": {"success": round(reconciles_per_second * seconds), "error": 0}}}
+                "counters": {"reconciles": {"kustomization": {"success": round(per_second[kind != "idle"] * seconds), "error": 0}}}
                 if flux
                 else {},
                 "state": state,

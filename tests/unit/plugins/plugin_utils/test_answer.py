@@ -20,7 +20,7 @@ def said(case):
 def test_the_answer_of_a_day_says_what_was_asked():
     text = said("a day")
     for words in (
-        "At rest flux adds to snowflake: +3",
+        "At rest flux adds to snowflake: +4",
         "p = 0.031: different",
         "controllers alone",
         "kWh a year",

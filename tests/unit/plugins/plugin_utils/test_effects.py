@@ -12,7 +12,7 @@ TRUTHS = {"snowflake": SNOWFLAKE, "flux": FLUX}
 
 
 def plan_of(**options):
-    return build_plan(options, "web1", run_id="r1", created_at="2024-05-01T09:00:00Z", drawn_seed=7)
+    return build_plan({"interval_seconds": 4, **options}, "web1", run_id="r1", created_at="2024-05-01T09:00:00Z", drawn_seed=7)
 
 
 def analyse(recipe=None, blocks=None, **options):
@@ -22,7 +22,7 @@ def analyse(recipe=None, blocks=None, **options):
 
 def test_a_noiseless_truth_comes_out_exactly():
     metrics = analyse()["metrics"]
-    # quick: 5 apps every 4 s are 1.25 reconciles per second of 20 CPU-ms each
+    # 5 apps every 4 s are 1.25 reconciles per second of 20 CPU-ms each
     truth = {"rest": 0.01 + 1.25 * 0.02, "idle": 0.01, "deploy": 0.5, "deploy_actor": -0.75, "change": 0.3, "change_actor": -0.07}
     assert {name: metric["effect"]["mean"] for name, metric in metrics.items()} == pytest.approx(truth)
     assert metrics["rest"]["sides"]["snowflake"]["mean"] == pytest.approx(0.06)
@@ -63,7 +63,7 @@ def test_the_residual_is_what_nobody_claims():
 
 
 def test_a_reconcile_costs_what_was_put_in_and_the_interval_is_extrapolated():
-    result = analyse(Recipe({"snowflake": replace(SNOWFLAKE, workload=0), "flux": replace(FLUX, workload=0)}))
+    result = analyse()
     assert result["reconcile"]["flux"]["mean"] == pytest.approx(0.02)
     assert result["reconcile"]["flux"]["reconciles"] == 60
     # at 10 minutes 5 apps are 5 / 600 reconciles per second
@@ -71,8 +71,15 @@ def test_a_reconcile_costs_what_was_put_in_and_the_interval_is_extrapolated():
     assert result["extrapolation"]["kind"] == "extrapolated"
 
 
+def test_what_flux_does_for_itself_while_idle_shrinks_with_the_interval_too():
+    # Without any app 2 reconciles every 4 s of 20 CPU-ms each make 10 mCPU: 5 of the 15 that it adds when idle are its own
+    result = analyse(Recipe({"snowflake": SNOWFLAKE, "flux": replace(FLUX, root_reconciles=2, idle=0.065)}))
+    assert result["reconcile"]["flux"]["mean"] == pytest.approx(0.02)
+    assert result["extrapolation"]["mean"] == pytest.approx(0.005 + 0.02 * (5 + 2) / 600)
+
+
 def test_with_the_control_being_flux_the_signs_turn():
-    recipe = Recipe({"snowflake": replace(SNOWFLAKE, workload=0), "flux": replace(FLUX, workload=0)})
+    recipe = Recipe({"snowflake": SNOWFLAKE, "flux": FLUX})
     result = analyse(recipe, arms=["flux", "snowflake"])
     assert result["metrics"]["rest"]["effect"]["mean"] == pytest.approx(-0.035)
     assert result["extrapolation"]["mean"] == pytest.approx(-(0.01 + 0.02 * 5 / 600))

@@ -16,7 +16,7 @@ class Tagged(str):
 
 def test_quick_is_the_default_and_every_key_can_be_overridden():
     settings = build()["settings"]
-    assert (settings["blocks"], settings["apps"], settings["interval_seconds"], settings["baseline_seconds"]) == (6, 5, 4, 2)
+    assert (settings["blocks"], settings["apps"], settings["interval_seconds"], settings["baseline_seconds"]) == (6, 5, 3, 2)
     settings = build(profile="full")["settings"]
     assert (settings["blocks"], settings["apps"], settings["interval_seconds"], settings["baseline_seconds"]) == (12, 20, 60, 30)
     assert build(profile="full", apps="7")["settings"]["apps"] == 7
@@ -26,12 +26,12 @@ def test_quick_is_the_default_and_every_key_can_be_overridden():
 def test_the_day_is_resolved_into_seconds():
     phases = build()["settings"]["scenario"]
     assert [(phase["name"], phase["hold_seconds"]) for phase in phases] == [
-        ("idle", 4),
+        ("idle", 3),
         ("deploy", 0),
-        ("steady", 8),
+        ("steady", 6),
         ("update", 0),
-        ("drift", 6),
-        ("prune", 4),
+        ("drift", 4.5),
+        ("prune", 3),
         ("teardown", 0),
     ]
     assert phases[3] == {"kind": "update", "name": "update", "hold_seconds": 0, "change": "image", "apps": 1, "times": 3}
