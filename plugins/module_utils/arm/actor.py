@@ -48,7 +48,13 @@ class Actor:
             begin = time.monotonic()
             try:
                 child = subprocess.Popen(
-                    list(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=self.environment, cwd=cwd, start_new_session=True
+                    list(argv),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                    env=self.environment,
+                    cwd=cwd,
+                    start_new_session=True,
                 )
             except OSError as error:
                 raise cannot_start(name, argv[0], error) from error
@@ -68,7 +74,9 @@ class Actor:
             said = errors.read().decode("utf-8", "replace").strip()
         command = " ".join([name, *argv[1:3]])
         if not in_time:
-            raise KjouleError(f"{command} did not end", expected=f"an end within {self.timeout_seconds:g} s", seen=said[-500:] or "no output")
+            raise KjouleError(
+                f"{command} did not end", expected=f"an end within {self.timeout_seconds:g} s", seen=said[-500:] or "no output"
+            )
         if check and child.returncode != 0:
             raise KjouleError(
                 f"{command} failed with exit status {child.returncode}",
@@ -84,14 +92,15 @@ def _running(pid: int) -> bool:
 
 def _wait(pid: int, seconds: float) -> bool:
     """Wait for the end of a child without reaping it; False when the time is up."""
-    if not hasattr(os, "pidfd_open"):
+    try:
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # a kernel before 5.3, or a seccomp filter
         deadline = time.monotonic() + seconds
         while _running(pid):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
         return True
-    handle = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)

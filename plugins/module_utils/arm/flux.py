@@ -40,7 +40,8 @@ _REFUSED = ("BuildFailed", "ReconciliationFailed", "PruneFailed", "InvalidURL", 
 def source_text(module: Any) -> str:
     """The source of a module, wherever it was loaded from (a file, or the zip file that Ansible sends to a host)."""
     spec = importlib.util.find_spec(module.__name__)
-    text = spec.loader.get_source(module.__name__) if spec is not None and hasattr(spec.loader, "get_source") else None
+    loader: Any = spec.loader if spec is not None else None
+    text = loader.get_source(module.__name__) if hasattr(loader, "get_source") else None
     if not text:
         raise KjouleError(f"the source of {module.__name__} cannot be read", next_step="install the collection again")
     return str(text)
@@ -86,7 +87,8 @@ class FluxArm:
 
     def clocks(self) -> list[ProcessClock]:
         return [
-            ProcessClock(name, process.identity, self._cpu_file if name == "git-server" else None) for name, process in self._processes.items()
+            ProcessClock(name, process.identity, self._cpu_file if name == "git-server" else None)
+            for name, process in self._processes.items()
         ]
 
     def deliver(self, revision: Revision) -> str:
@@ -204,7 +206,12 @@ class FluxArm:
         git(["git", "-C", self._work, "remote", "add", "origin", f"http://127.0.0.1:{port}/fleet.git"])
         os.makedirs(os.path.join(self._work, "cluster"))
         # An empty folder is no Kustomization, and a cluster has something to say about itself anyway.
-        about = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "about-this-cluster", "namespace": NAMESPACE}, "data": {"owner": "operator"}}
+        about = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "about-this-cluster", "namespace": NAMESPACE},
+            "data": {"owner": "operator"},
+        }
         self._write_cluster("about", about)
 
     def _install_definitions(self) -> None:
@@ -224,7 +231,13 @@ class FluxArm:
         base = {**self._s.lab.command_environment(), "RUNTIME_NAMESPACE": NAMESPACE}
         storage = os.path.join(self._folder, "storage")
         os.makedirs(storage, mode=0o700)
-        common = ["--events-addr=", "--watch-all-namespaces=true", "--enable-leader-election=false", "--interval-jitter-percentage=0", "--log-level=info"]
+        common = [
+            "--events-addr=",
+            "--watch-all-namespaces=true",
+            "--enable-leader-election=false",
+            "--interval-jitter-percentage=0",
+            "--log-level=info",
+        ]
         self._spawn(
             "source-controller",
             [
@@ -349,7 +362,9 @@ class FluxArm:
             self._s.check()
             managed = self._processes.get(process) if process else None
             if managed is not None and not managed.alive():
-                raise KjouleError(f"{process} ended before it was ready", seen=managed.log_tail(5) or "no output", next_step="read its message")
+                raise KjouleError(
+                    f"{process} ended before it was ready", seen=managed.log_tail(5) or "no output", next_step="read its message"
+                )
             if time.monotonic() > deadline:
                 tail = managed.log_tail(5) if managed else ""
                 raise KjouleError(f"waited in vain until {what}", expected=f"at most {self._s.timeout_seconds:g} s", seen=tail or None)

@@ -37,7 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._serve(body)
 
     def _chunks(self) -> bytes:
-        parts = []
+        parts: list[bytes] = []
         while True:
             size = int(self.rfile.readline().split(b";")[0] or b"0", 16)
             if size == 0:
@@ -64,7 +64,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "REMOTE_ADDR": self.client_address[0],
             "REMOTE_USER": "operator",
         }
-        done = subprocess.run(["git", "http-backend"], input=body, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, check=False)
+        done = subprocess.run(["git", "http-backend"], input=body, capture_output=True, env=environment, check=False)
         self._account()
         head, _, content = done.stdout.partition(b"\r\n\r\n")
         if done.returncode != 0 or not head:

@@ -114,7 +114,11 @@ class Meter:
         energy = None
         if self.source is not None:
             energy = {"t_ns": [r.t_before_ns for r in self._energy], "values_uj": [list(r.values_uj) for r in self._energy]}
-        return {"t_ns": list(self._sample_times), "cpu_ns": {name: list(values) for name, values in self._sample_cpu.items()}, "energy": energy}
+        return {
+            "t_ns": list(self._sample_times),
+            "cpu_ns": {name: list(values) for name, values in self._sample_cpu.items()},
+            "energy": energy,
+        }
 
     def _read_energy(self) -> Reading | None:
         if self.source is None:
@@ -142,11 +146,12 @@ class Meter:
     def _sample(self) -> None:
         with self._guard:
             count = len(self._sample_times)
-            self._sample_times.append(time.monotonic_ns())
-            for clock in self.clocks:
-                values = self._sample_cpu.setdefault(clock.name, [0] * count)
-                values.extend([0] * (count - len(values)))
-                values.append(clock.read_ns())
+            now = time.monotonic_ns()
+            # All clocks first, so that a dead component leaves no half sample. Checked, because the clock of a zombie can still be read.
+            cpu = {clock.name: clock.checked_read_ns() for clock in self.clocks}
+            self._sample_times.append(now)
+            for name, value in cpu.items():
+                self._sample_cpu.setdefault(name, [0] * count).append(value)
             for values in self._sample_cpu.values():
                 values.extend([0] * (count + 1 - len(values)))
             self._read_energy()

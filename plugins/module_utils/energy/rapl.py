@@ -91,7 +91,9 @@ def _zones(powercap: str) -> list[Zone]:
         else:
             continue
         if label not in zones:  # a second zone of one name is a mirror of the first
-            zones[label] = Zone(label, os.path.join(directory, "energy_uj"), int(_text(os.path.join(directory, "max_energy_range_uj")) or 0))
+            zones[label] = Zone(
+                label, os.path.join(directory, "energy_uj"), int(_text(os.path.join(directory, "max_energy_range_uj")) or 0)
+            )
     if not zones:
         raise KjouleError(
             "RAPL cannot be read",
@@ -186,7 +188,9 @@ def choose_source(setting: Any) -> tuple[RaplSource | None, dict[str, Any]]:
         root = str((wanted["rapl"] or {}).get("sysfs_root") or "/sys")
         wanted = "rapl"
     if wanted not in ("auto", "rapl", "estimate"):
-        raise KjouleError("the energy source is not known", expected="auto, rapl or estimate", seen=repr(setting), next_step="set kjoule_source")
+        raise KjouleError(
+            "the energy source is not known", expected="auto, rapl or estimate", seen=repr(setting), next_step="set kjoule_source"
+        )
     if wanted != "estimate":
         try:
             source = RaplSource(root)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import Any
@@ -31,11 +32,15 @@ def append_record(path: str | os.PathLike[str], record: dict[str, Any], mode: in
             length = _whole_length(descriptor)
             os.ftruncate(descriptor, length)
             os.lseek(descriptor, length, os.SEEK_SET)
-            written = os.write(descriptor, line)
-            if written != len(line):
+            try:
+                written = os.write(descriptor, line)
+                if written != len(line):
+                    raise OSError(errno.ENOSPC, f"{written} of {len(line)} bytes were written")
+                os.fsync(descriptor)
+            except OSError:
+                # What may not be on the disk is not a record: whoever is told that it failed will measure it again.
                 os.ftruncate(descriptor, length)
-                raise OSError(28, f"{written} of {len(line)} bytes were written")
-            os.fsync(descriptor)
+                raise
         finally:
             os.close(descriptor)
     except OSError as error:

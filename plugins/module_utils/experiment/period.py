@@ -89,7 +89,8 @@ class Period:
     def run(self) -> dict[str, Any]:
         """Run it and return the record, valid or not.
 
-        Raises KjouleError for what another try would not cure (a port taken, a manifest refused, a damaged binary); the lab is gone then, too.
+        Raises KjouleError for what another try would not cure (a port taken, a manifest refused, a damaged binary); the lab is gone then,
+        too.
         """
         begin = time.monotonic()
         record: dict[str, Any] = {
@@ -158,7 +159,9 @@ class Period:
     # --- one phase
 
     def _phase(self, record: dict[str, Any], phase: dict[str, Any]) -> None:
-        assert self._arm is not None and self._actor is not None and self._checker is not None
+        assert self._arm is not None
+        assert self._actor is not None
+        assert self._checker is not None
         installed = phase["kind"] not in ("baseline", "install")
         before = self._arm.counters() if installed else {"reconciles": {}}
         work = self._prepare(phase)
@@ -260,7 +263,10 @@ class Period:
 
 
 def _difference(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    changes = {name: {result: number - before.get(name, {}).get(result, 0) for result, number in results.items()} for name, results in after.items()}
+    changes = {
+        name: {result: number - before.get(name, {}).get(result, 0) for result, number in results.items()}
+        for name, results in after.items()
+    }
     return {name: {result: number for result, number in results.items() if number} for name, results in changes.items()}
 
 

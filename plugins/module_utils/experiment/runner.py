@@ -54,13 +54,21 @@ def run_period(
                 check_header(header, plan)
                 _check_binaries(header, binaries)
             leftovers = sweep(state_dir)
+            # Asked for once, while the controller lives: one that is not to be seen counts as one on another machine.
+            controller_alive = controller_watch(controller)
             period = Period(
-                plan, item, {name: entry["path"] for name, entry in binaries.items()}, state_dir, controller_alive=controller_watch(controller)
+                plan,
+                item,
+                {name: entry["path"] for name, entry in binaries.items()},
+                state_dir,
+                controller_alive=controller_alive,
             )
             record = period.run()
             record["leftovers"] = leftovers
-            if not controller_watch(controller)():
-                raise KjouleError("the controller ended", next_step="run the same command again: it goes on with the first unfinished block")
+            if not controller_alive():
+                raise KjouleError(
+                    "the controller ended", next_step="run the same command again: it goes on with the first unfinished block"
+                )
             if read_header(path) is None:
                 append_record(path, header)
             append_record(path, record)

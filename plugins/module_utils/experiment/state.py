@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import re
+from fractions import Fraction
 from typing import Any
 
 from ..lab.api import ApiError, KubeApi
@@ -25,9 +28,23 @@ _METADATA = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
 )
-_ANNOTATIONS = ("kubectl.kubernetes.io/", "deployment.kubernetes.io/", "deprecated.daemonset.template.generation", "kustomize.toolkit.fluxcd.io/")
+_ANNOTATIONS = (
+    "kubectl.kubernetes.io/",
+    "deployment.kubernetes.io/",
+    "deprecated.daemonset.template.generation",
+    "kustomize.toolkit.fluxcd.io/",
+)
 _LABELS = ("kustomize.toolkit.fluxcd.io/",)
 _SPEC = {"Service": ("clusterIP", "clusterIPs")}
+
+# What stands below these is a Kubernetes quantity, which the API server writes in its own way: cpu 0.5 comes back as 500m.
+_OF_QUANTITIES = ("limits", "requests", "capacity", "hard", "emptyDir")
+_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([KMGTPE]i|[numkMGTPE])|[eE]([+-]?\d{1,3}))?")
+_SUFFIXES = {
+    "": Fraction(1),
+    **{name: Fraction(10) ** power for name, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18))},
+    **{f"{name}i": Fraction(1024) ** power for name, power in zip("KMGTPE", range(1, 7))},
+}
 
 
 def key_of(item: dict[str, Any]) -> Key:
@@ -52,19 +69,41 @@ def normalise(item: dict[str, Any]) -> dict[str, Any]:
     result["metadata"] = meta
     if item["kind"] in _SPEC and isinstance(item.get("spec"), dict):
         result["spec"] = {name: value for name, value in item["spec"].items() if name not in _SPEC[item["kind"]]}
+    if item["kind"] == "Secret" and "stringData" in result:  # only ever written: it is read back as data
+        written = {name: base64.b64encode(str(value).encode()).decode() for name, value in (result.pop("stringData") or {}).items()}
+        result["data"] = {**(result.get("data") or {}), **written}
     return result
 
 
-def differs(desired: Any, live: Any) -> bool:
+def quantity(value: Any) -> Fraction | None:
+    """The number that a Kubernetes quantity stands for, or None when it is none."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    match = _QUANTITY.fullmatch(str(value))
+    if match is None:
+        return None
+    number, suffix, exponent = match.groups()
+    return Fraction(number) * _SUFFIXES[suffix or ""] * Fraction(10) ** int(exponent or 0)
+
+
+def differs(desired: Any, live: Any, quantities: bool = False) -> bool:
     """Whether a field that was asked for has another value in the cluster. Fields that were not asked for (defaults) do not count.
 
-    List elements are compared by position, which is how the API server keeps them.
+    List elements are compared by position, which is how the API server keeps them. Empty values (false, 0, "", {}, []) may be absent:
+    the API server leaves most of them out. ``quantities``: the values are compared as Kubernetes quantities where they are some.
     """
+    if live is None:
+        return any(differs(value, None) for value in desired.values()) if isinstance(desired, dict) else bool(desired)
     if isinstance(desired, dict):
-        return not isinstance(live, dict) or any(differs(value, live.get(name)) for name, value in desired.items() if value is not None)
+        return not isinstance(live, dict) or any(
+            differs(value, live.get(name), quantities or (name in _OF_QUANTITIES and isinstance(value, (dict, list))))
+            for name, value in desired.items()
+        )
     if isinstance(desired, list):
-        return not isinstance(live, list) or len(desired) != len(live) or any(differs(a, b) for a, b in zip(desired, live))
-    return bool(desired != live)
+        return not isinstance(live, list) or len(desired) != len(live) or any(differs(a, b, quantities) for a, b in zip(desired, live))
+    if quantities and quantity(desired) is not None:
+        return quantity(desired) != quantity(live)
+    return desired is not None and bool(desired != live)
 
 
 def read_objects(api: KubeApi, keys: set[Key]) -> dict[Key, dict[str, Any]]:

@@ -147,7 +147,9 @@ class Workload:
 
     def _choose(self, change: str, apps: int) -> list[str]:
         able = [
-            name for name, objects in sorted(self._current.items()) if any(edit(copy.deepcopy(item), change, self._count) for item in objects)
+            name
+            for name, objects in sorted(self._current.items())
+            if any(edit(copy.deepcopy(item), change, self._count) for item in objects)
         ]
         return sorted(self._random.sample(able, min(apps, len(able))))
 
@@ -199,7 +201,9 @@ def wait_rolled_out(api: KubeApi, revision: Revision, check: Any, timeout_second
     wanted: dict[tuple[str, str, str], set[str]] = {}
     for item in revision.objects():
         if item["kind"] in _ROLLED:
-            wanted.setdefault((item["apiVersion"], item["kind"], item["metadata"].get("namespace") or NAMESPACE), set()).add(item["metadata"]["name"])
+            wanted.setdefault((item["apiVersion"], item["kind"], item["metadata"].get("namespace") or NAMESPACE), set()).add(
+                item["metadata"]["name"]
+            )
     for (version, kind, namespace), names in wanted.items():
         path = api.path_for(version, kind, namespace)
         listing = api.list(path)
