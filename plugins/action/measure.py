@@ -78,8 +78,12 @@ class ActionModule(ActionBase):
     def _run(self, args: dict[str, Any]) -> dict[str, Any]:
         plan, binaries = args.get("plan"), args.get("binaries")
         if not isinstance(plan, dict) or not isinstance(binaries, dict):
-            raise KjouleError("measure", expected="plan and binaries", seen="one of them missing", next_step="see the documentation of the module")
-        copy = Path(run_files(str(Path(args.get("reports_dir") or "reports").expanduser().absolute()), plan["run_id"], plan["host"])["journal"])
+            raise KjouleError(
+                "measure", expected="plan and binaries", seen="one of them missing", next_step="see the documentation of the module"
+            )
+        copy = Path(
+            run_files(str(Path(args.get("reports_dir") or "reports").expanduser().absolute()), plan["run_id"], plan["host"])["journal"]
+        )
         common = {"plan": plan, "binaries": binaries, "controller": controller_identity(os.getppid())}
         if args.get("state_dir"):
             common["state_dir"] = args["state_dir"]
@@ -99,7 +103,10 @@ class ActionModule(ActionBase):
         if answer.get("failed") or answer.get("unreachable"):
             raise KjouleError(f"the journal on {plan['host']} cannot be read: {answer.get('msg')}")
         mine = journal.read(copy, plan)
-        for record in journal.merge(mine, journal.parse(str(answer["journal"]), f"journal on {plan['host']}", plan)):
+        missing = journal.merge(mine, journal.parse(str(answer["journal"]), f"journal on {plan['host']}", plan))
+        if self._task.check_mode:
+            return mine.periods + [record for record in missing if record["kind"] == "period"]
+        for record in missing:
             journal.append_record(copy, record)
         return journal.read(copy, plan).periods
 
@@ -114,8 +121,11 @@ class ActionModule(ActionBase):
                 self._say(host, f"run {plan['run_id']}: {total} periods, about {duration(estimate_seconds(plan))}")
             for index, item in enumerate(items):
                 if os.getppid() != controller:
-                    raise KjouleError("ansible-playbook ended", next_step="run the same command again: it goes on with the first unfinished block")
-                where = f"period {len(records) + 1} of {total} (block {item['block']}, {item['label']}{'' if item['attempt'] == 1 else ', again'})"
+                    raise KjouleError(
+                        "ansible-playbook ended", next_step="run the same command again: it goes on with the first unfinished block"
+                    )
+                again = "" if item["attempt"] == 1 else ", again"
+                where = f"period {len(records) + 1} of {total} (block {item['block']}, {item['label']}{again})"
                 self._say(host, f"{where}: running, about {duration(pace.left(items[index:]))} left")
                 begin = time.monotonic()
                 answer = self._call({**common, "item": item})

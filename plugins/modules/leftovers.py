@@ -82,7 +82,7 @@ leftovers:
     path:
       description: Path of the program, or of the lab directory.
       type: str
-      sample: /root/.cache/kjoule/bin/kube-apiserver
+      sample: /var/cache/kjoule/bin/kube-apiserver
     lab_id:
       description: The lab that it belonged to.
       type: str

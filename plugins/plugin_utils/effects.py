@@ -146,8 +146,9 @@ def reconcile_rate(record: dict[str, Any], kind: str) -> float | None:
 def reconcile_cost(record: dict[str, Any], without: dict[str, Any] | None) -> dict[str, float] | None:
     """What a reconcile costs in one block: ``{cpu_seconds, base, per_second, reconciles}``; None if too little was counted.
 
-    The slope between two points of this side: idle (Flux looks after itself only) and steady (and after the apps). ``without`` is the other
-    side of the block where it has no Flux: its own difference between steady and idle, the cost of having the workload at all, is taken off.
+    The slope between two points of this side: idle (Flux looks after itself only) and steady (and after the apps). ``without`` is the
+    other side of the block where it has no Flux: its own difference between steady and idle, the cost of having the workload at all, is
+    taken off.
     ``base`` is what would remain without any reconcile (CPU; above the other side if there is one).
     """
     metrics = period_metrics(record)
@@ -376,7 +377,9 @@ def extrapolation(
         return None
     sign = 1 if flux[0] == labels[1] else -1
     fewer = settings["interval_seconds"] / interval_seconds
-    values = [sign * (cost["base"] + cost["cpu_seconds"] * cost["per_second"] * fewer) for cost in _reconcile_costs(plan, selected, flux[0])]
+    values = [
+        sign * (cost["base"] + cost["cpu_seconds"] * cost["per_second"] * fewer) for cost in _reconcile_costs(plan, selected, flux[0])
+    ]
     if not values:
         return None
     interval = statistics.mean_interval(values, 1 - settings["alpha"])

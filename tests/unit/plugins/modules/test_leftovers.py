@@ -83,5 +83,5 @@ def test_the_state_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("XDG_STATE_HOME", "/x")
     assert leftovers.default_state_dir() == "/x/kjoule"
     monkeypatch.delenv("XDG_STATE_HOME")
-    monkeypatch.setenv("HOME", "/home/u")
-    assert leftovers.default_state_dir() == "/home/u/.local/state/kjoule"
+    monkeypatch.setenv("HOME", "/somewhere/u")
+    assert leftovers.default_state_dir() == "/somewhere/u/.local/state/kjoule"

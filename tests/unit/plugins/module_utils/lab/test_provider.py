@@ -38,7 +38,7 @@ def test_a_binary_that_is_not_there_is_named_before_anything_is_written(tmp_path
 
 
 def test_commands_get_nothing_of_the_users_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv("KUBECONFIG", "/home/user/.kube/config")
+    monkeypatch.setenv("KUBECONFIG", "/somewhere/user/.kube/config")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     lab = KwokLab(PATHS, str(tmp_path), lab_id="a")
     environment = lab.command_environment()
