@@ -52,6 +52,9 @@ DEFAULTS: dict[str, Any] = {
     "extra": {},
 }
 
+#: What only one of the arms takes, with its values; the first is the default.
+EXTRA = {"flux_trigger": ("poll", "annotate"), "snowflake_prune": ("none", "delete")}
+
 #: Rough seconds around the windows of a period, for the estimated run time only: a lab that comes up and goes away, controllers that start.
 LAB_SECONDS = 8.0
 INSTALL_SECONDS = {"snowflake": 0.5, "flux": 4.0}
@@ -148,6 +151,14 @@ def _dictionary(name: str, value: Any) -> dict[str, Any]:
     return value
 
 
+def _extra(name: str, value: Any) -> dict[str, str]:
+    given = {key: choice for key, choice in _dictionary(name, value).items() if _is_given(choice)}
+    for key, choice in given.items():
+        _one_of(EXTRA)(name, key)
+        _one_of(EXTRA[key])(key, choice)
+    return {key: given.get(key, choices[0]) for key, choices in EXTRA.items()}
+
+
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise _refuse(name, "text", value)
@@ -182,7 +193,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "ports": _dictionary,
     "estimate": _text,
     "joules_per_cpu_second": _anything,
-    "extra": _dictionary,
+    "extra": _extra,
     "seed": _whole(0),
 }
 
@@ -231,7 +242,7 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
             raise KjouleError(
                 f"unknown setting {key!r}",
                 expected="one of " + ", ".join(OPTIONS),
-                next_step=f"write {close[0]!r}" if close else "put values that are only to be recorded under 'extra'",
+                next_step=f"write {close[0]!r}" if close else None,
             )
     profiles = read_table("profiles.yml")
     profile = _one_of(profiles)("profile", given.get("profile", DEFAULT_PROFILE))

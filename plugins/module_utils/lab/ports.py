@@ -64,7 +64,7 @@ def free_ports(names: list[str], fixed: dict[str, int] | None = None) -> dict[st
     for name in wanted:
         if name not in names:
             raise KjouleError(
-                f"there is no port called {name}", expected=f"one of {', '.join(names)}", next_step="correct the name in kjoule_ports"
+                f"there is no port called {name}", expected=f"one of {', '.join(names)}", next_step="correct the name in kjoule_lab_ports"
             )
     result: dict[str, int] = {}
     for name, port in wanted.items():

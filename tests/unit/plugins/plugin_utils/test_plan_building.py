@@ -114,12 +114,23 @@ def test_an_arm_twice_is_a_against_a():
         ({"joules_per_cpu_second": {"value": 3}}, "no low, high, source"),
         ({"joules_per_cpu_second": {"value": 3, "low": 4, "high": 5, "source": "x"}}, "low <= value <= high"),
         ({"ports": [1]}, "dictionary"),
+        ({"extra": "annotate"}, "dictionary"),
+        ({"extra": {"flux_triger": "poll"}}, "write 'flux_trigger'"),
+        ({"extra": {"flux_trigger": "interval"}}, "flux_trigger: expected one of poll, annotate, saw 'interval'"),
+        ({"extra": {"snowflake_prune": "remove"}}, "snowflake_prune: expected one of none, delete"),
     ],
 )
 def test_what_is_wrong_is_named(options, words):
     with pytest.raises(KjouleError) as error:
         build(**options)
     assert words in str(error.value)
+
+
+def test_what_only_one_arm_takes_is_in_every_plan():
+    assert build().get("settings")["extra"] == {"flux_trigger": "poll", "snowflake_prune": "none"}
+    written, left_out = build(extra={"flux_trigger": "poll"}), build()
+    assert written["settings_hash"] == left_out["settings_hash"]
+    assert build(extra={"flux_trigger": "annotate"})["settings"]["extra"] == {"flux_trigger": "annotate", "snowflake_prune": "none"}
 
 
 def test_few_blocks_are_fine_without_inference():
