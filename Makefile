@@ -33,7 +33,7 @@ else \
 fi
 endef
 
-.PHONY: help answer full report setup setup-dev test lint unit unit-other integration format lock build clean clean-cache
+.PHONY: help answer full report setup setup-dev test lint unit unit-other integration bench format lock build clean clean-cache
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -102,6 +102,10 @@ integration: setup-dev ## Tests on real binaries and real labs
 	@$(PLAYBOOK) --tags prepare,lab,stack
 	@echo "kjoule: integration tests"
 	@python -m pytest -q -m integration tests/integration
+
+bench: setup-dev ## How long a lab takes and what measuring costs
+	@$(PLAYBOOK) --tags prepare,lab,stack > /dev/null
+	@PYTHONPATH=collections python bench/lab.py
 
 format: setup-dev ## Lay the Python files out
 	@ruff check --fix -q .; ruff format .

@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
             changed=changed,
             run_id=run_id,
             paths=paths,
-            kjoule_answer=terminal(report, [short_path(paths["md"])]),
+            kjoule_answer=terminal(report, [short_path(paths["md"]) + " and " + Path(paths["json"]).name]),
             blocks=report["blocks"],
             caveats=report["warnings"],
         )

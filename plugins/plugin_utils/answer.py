@@ -154,9 +154,9 @@ def _cost(report: dict[str, Any], name: str, title: str) -> list[str]:
     else:
         estimate = metric["estimated"]["effect"]
         low, high = significant(estimate["low"], 2), significant(estimate["high"], 2)
-        energy = f"cluster {_plus(estimate['value'])} J estimated ({low} to {high})"
-    unit = "CPU-s" if actor is None else "CPU-s, + actor's"
-    return [f"{title} ({unit}): {', '.join(parts)}; {energy}."]
+        energy = f"cluster {_plus(estimate['value'])} J est. ({low} to {high})"
+    unit = "CPU-s" if actor is None else "CPU-s cluster + actor"
+    return [f"{title}, {unit}: {', '.join(parts)}; {energy}."]
 
 
 def _plus(value: float) -> str:
@@ -180,7 +180,8 @@ def _extrapolated(report: dict[str, Any]) -> list[str]:
     if item is None:
         return []
     return [
-        f"Extrapolated to a {seconds(item['interval_seconds'])} interval, not measured: {interval(item, 1000, 'mCPU', sign=True)} at rest."
+        f"Extrapolated to a {seconds(item['interval_seconds'])} interval, not measured: between {_plus(1000 * item['low'])} and "
+        f"{_plus(1000 * item['high'])} mCPU at rest."
     ]
 
 

@@ -144,12 +144,11 @@ def reconcile_rate(record: dict[str, Any], kind: str) -> float | None:
 
 
 def reconcile_cost(record: dict[str, Any], without: dict[str, Any] | None) -> dict[str, float] | None:
-    """What a reconcile costs in one block: ``{cpu_seconds, base, per_second, reconciles}``; None if too little was counted.
+    """What a reconcile costs in one block: ``{cpu_seconds, per_second, reconciles}``; None if too little was counted.
 
     The slope between two points of this side: idle (Flux looks after itself only) and steady (and after the apps). ``without`` is the
     other side of the block where it has no Flux: its own difference between steady and idle, the cost of having the workload at all, is
     taken off.
-    ``base`` is what would remain without any reconcile (CPU; above the other side if there is one).
     """
     metrics = period_metrics(record)
     idle_rate, steady_rate = reconcile_rate(record, "idle"), reconcile_rate(record, "steady")
@@ -163,7 +162,7 @@ def reconcile_cost(record: dict[str, Any], without: dict[str, Any] | None) -> di
         rest, idle = rest - other["rest"], idle - other["idle"]
     cost = (rest - idle) / (steady_rate - idle_rate)
     number = sum(reconciles_of(phase) for phase in phases_of(record, "steady"))
-    return {"cpu_seconds": cost, "base": idle - cost * idle_rate, "per_second": steady_rate, "reconciles": number}
+    return {"cpu_seconds": cost, "per_second": steady_rate, "reconciles": number}
 
 
 def _reconcile_costs(plan: dict[str, Any], selected: Selected, label: str) -> list[dict[str, float]]:
@@ -366,31 +365,44 @@ def reconcile_table(plan: dict[str, Any], selected: Selected) -> dict[str, dict[
 def extrapolation(
     plan: dict[str, Any], selected: Selected, interval_seconds: float = EXTRAPOLATED_INTERVAL_SECONDS
 ) -> dict[str, Any] | None:
-    """Effect at rest at another interval: what Flux costs without a reconcile + cost of a reconcile x reconciles per second, per block.
+    """A band for the effect at rest at another reconcile interval, from the two things that one interval can tell.
 
-    Assumes that the number of reconciles falls as the interval grows and that each costs the same. Only for one side with flux.
+    Reconciles get rarer as the interval grows, each costing the same. What cannot be seen from here is how much of the effect
+    at idle is reconciling as well (Flux polls git and applies its own root). If all of it, the whole effect at rest shrinks with
+    the interval: one end of the band. If none, the effect at idle stays: the other end. The band holds the confidence
+    intervals of both. Only for one side with flux.
     """
     settings = plan["settings"]
     labels = settings["labels"]
     flux = [label for label in labels if arm_of(plan, label) == "flux"]
     if len(flux) != 1 or interval_seconds == settings["interval_seconds"]:
         return None
-    sign = 1 if flux[0] == labels[1] else -1
     fewer = settings["interval_seconds"] / interval_seconds
-    values = [
-        sign * (cost["base"] + cost["cpu_seconds"] * cost["per_second"] * fewer) for cost in _reconcile_costs(plan, selected, flux[0])
-    ]
-    if not values:
+    all_shrinks, idle_stays = [], []
+    for sides in selected.values():
+        first, second = (period_metrics(sides[label]) for label in labels)
+        if None in (first["rest"], second["rest"], first["idle"], second["idle"]):
+            continue
+        rest, idle = ((second[name] or 0.0) - (first[name] or 0.0) for name in ("rest", "idle"))
+        all_shrinks.append(rest * fewer)
+        idle_stays.append(idle + (rest - idle) * fewer)
+    if not all_shrinks:
         return None
-    interval = statistics.mean_interval(values, 1 - settings["alpha"])
+    ends = [statistics.mean_interval(values, 1 - settings["alpha"]) for values in (all_shrinks, idle_stays)]
+    means = sorted(end["mean"] for end in ends)
+    low = min(end["mean"] if end["low"] is None else end["low"] for end in ends)
+    high = max(end["mean"] if end["high"] is None else end["high"] for end in ends)
     return {
         "kind": "extrapolated",
         "interval_seconds": interval_seconds,
         "measured_interval_seconds": settings["interval_seconds"],
         "unit": "CPU",
-        "what": "cost without reconciles + reconcile cost x reconciles per second at that interval",
-        **interval,
-        "estimated_watts": estimated_interval(interval, settings["estimate"]),
+        "what": "band from 'all of the effect shrinks with the interval' to 'the effect at idle stays'",
+        "n": len(all_shrinks),
+        "ends": means,
+        "low": low,
+        "high": high,
+        "estimated_watts": estimated_interval({"mean": sum(means) / 2, "low": low, "high": high}, settings["estimate"]),
     }
 
 

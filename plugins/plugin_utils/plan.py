@@ -56,7 +56,7 @@ DEFAULTS: dict[str, Any] = {
 EXTRA = {"flux_trigger": ("poll", "annotate"), "snowflake_prune": ("none", "delete")}
 
 #: Rough seconds around the windows of a period, for the estimated run time only: a lab that comes up and goes away, controllers that start.
-LAB_SECONDS = 8.0
+LAB_SECONDS = 5.0
 INSTALL_SECONDS = {"snowflake": 0.5, "flux": 4.0}
 CHECK_SECONDS = 0.5
 SECONDS_PER_APP = 0.2

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -43,16 +42,13 @@ def recap(output: str) -> dict[str, int]:
 # The second run
 
 
-def test_a_second_run_changes_nothing_and_is_quick():
+def test_a_second_run_changes_nothing():
     """Needs the binaries."""
     first = site("--tags", "prepare,lab,stack")
     assert first.returncode == 0, first.stdout + first.stderr
-    started = time.monotonic()
     second = site("--tags", "prepare,lab,stack")
-    seconds = time.monotonic() - started
     assert second.returncode == 0, second.stdout + second.stderr
     assert recap(second.stdout)["changed"] == 0
-    assert seconds < 20
 
 
 def test_checking_changes_nothing_either():

@@ -73,5 +73,5 @@ def test_warnings_name_steal_errors_and_restarts():
 
     text = " ".join(make(change=change)["warnings"])
     assert "5.0 % of a CPU" in text
-    assert "6 reconciles did not succeed" in text
+    assert "6 reconciles failed" in text
     assert "restarted" in text
