@@ -13,7 +13,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import boot_id, identify
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import boot_id, identify, pid_namespace
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import estimate_seconds, period_seconds, progress, remaining
@@ -30,6 +30,7 @@ def controller_identity(pid: int) -> dict[str, Any]:
         "pid": pid,
         "start_ticks": identity.start_ticks if identity else 0,
         "hostname": socket.gethostname(),
+        "pid_namespace": pid_namespace(),
     }
 
 

@@ -136,7 +136,9 @@ options:
     description: A coefficient of your own, with the keys C(value), C(low), C(high) and C(source). Wins over O(estimate).
     type: dict
   extra:
-    description: Further settings that are recorded and hashed with the others.
+    description:
+      - What only one of the arms takes.
+      - C(flux_trigger) is V(poll) (default) or V(annotate), C(snowflake_prune) is V(none) (default) or V(delete).
     type: dict
     default: {}
   seed:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import KjouleError
 from ..lab.directory import disk_error, write_private
-from ..lab.identity import ProcessIdentity, boot_id
+from ..lab.identity import ProcessIdentity, boot_id, pid_namespace
 
 LOCK_FILE = "host.lock"
 LEASE_FILE = "host.lease.json"
@@ -56,14 +56,16 @@ def stale_because(lease: dict[str, Any]) -> str | None:
         return "its deadline cannot be read"
     if time.clock_gettime(time.CLOCK_BOOTTIME) > seconds:
         return "its deadline has passed"
-    if _controller_lives(lease["controller"]) is False:
+    if controller_lives(lease["controller"]) is False:
         return "its controller has ended"
     return None
 
 
-def _controller_lives(controller: dict[str, Any]) -> bool | None:
+def controller_lives(controller: dict[str, Any]) -> bool | None:
     """Whether the controller runs; None when it is on another machine (or in a container), where this host cannot look."""
     if controller.get("boot_id") != boot_id() or controller.get("hostname") != socket.gethostname():
+        return None
+    if controller.get("pid_namespace") not in (None, "", pid_namespace()):
         return None
     try:
         return ProcessIdentity(int(controller["pid"]), int(controller["start_ticks"]), "").alive()
@@ -139,7 +141,7 @@ class HostLock:
                         f"{os.path.join(self.state_dir, LEASE_FILE)}"
                     ),
                 )
-            elif not _same(lease["controller"], self.controller) and _controller_lives(lease["controller"]):
+            elif not _same(lease["controller"], self.controller) and controller_lives(lease["controller"]):
                 raise KjouleError(
                     f"run {self.run_id} is already being continued",
                     expected="one controller for a run",

@@ -20,7 +20,7 @@ from ..energy.meter import Edge, Meter
 from ..energy.rapl import choose_source
 from ..errors import KjouleError, PeriodInvalid
 from ..lab.api import ApiUnavailable, KubeApi
-from ..lab.identity import ProcessIdentity, boot_id, identify, own_line
+from ..lab.identity import boot_id, identify, own_line
 from ..lab.kwok import KwokLab
 from ..lab.provider import make_lab
 from .state import StateChecker
@@ -49,24 +49,12 @@ def tool_clocks() -> list[ProcessClock]:
 
 
 class Period:
-    """Runs one period and makes its record (docs/architecture.md). ``item`` is one entry of the plan's remaining periods.
+    """Runs one period and makes its record (docs/architecture.md). ``item`` is one entry of the plan's remaining periods."""
 
-    ``controller_alive`` is asked between samples; when it says no, the period ends and leaves nothing.
-    """
-
-    def __init__(
-        self,
-        plan: dict[str, Any],
-        item: dict[str, Any],
-        binaries: dict[str, str],
-        state_dir: str,
-        *,
-        controller_alive: Callable[[], bool] = lambda: True,
-    ) -> None:
+    def __init__(self, plan: dict[str, Any], item: dict[str, Any], binaries: dict[str, str], state_dir: str) -> None:
         self.settings = plan["settings"]
         self.item = item
         self.binaries = binaries
-        self._controller_alive = controller_alive
         self._scenario = [dict(phase) for phase in self.settings["scenario"]]
         self._workload = Workload(self.settings["workload"], int(plan["seed"]) * 1000 + int(item["block"]))
         source, self.source_description = choose_source(self.settings.get("source"))
@@ -78,7 +66,7 @@ class Period:
             lab_id=f"{plan['run_id']}-{item['period_id']}"[:100],
             fixed_ports={name: port for name, port in ports.items() if not name.startswith(("git-", "source-", "kustomize-"))},
         )
-        self._meter = Meter(tool_clocks(), source, float(self.settings["sample_seconds"]), self._watch)
+        self._meter = Meter(tool_clocks(), source, float(self.settings["sample_seconds"]), lambda: None)
         self._roles = {clock.name: "tool" for clock in self._meter.clocks}
         self._actor: Actor | None = None
         self._arm: Arm | None = None
@@ -108,20 +96,16 @@ class Period:
         }
         try:
             self._measure(record)
-        except (PeriodInvalid, ApiUnavailable) as error:
-            # The API server that cannot be reached is one that ended: say which component it was.
-            dead = self._lab.dead_components()
-            reason = f"{', '.join(dead)} ended during the period" if isinstance(error, ApiUnavailable) and dead else str(error)
+        except KjouleError as error:
+            # What fails after a component has ended (kubectl, git push, a request) fails for that reason: say which component it was.
+            dead = self._dead()
+            if not dead and not isinstance(error, (PeriodInvalid, ApiUnavailable)):
+                raise
             record["valid"] = False
-            record["reasons"].append(reason)
+            record["reasons"].append(f"{', '.join(dead)} ended during the period" if dead else str(error))
             record["error"] = str(error)
         finally:
-            self._meter.stop()
-            try:
-                if self._arm is not None:
-                    self._arm.uninstall()
-            finally:
-                record["lab"]["discard_seconds"] = round(self._lab.discard(), 3)
+            record["lab"]["discard_seconds"] = round(self.end(), 3)
         record["samples"] = self._meter.samples()
         for phase in record["phases"]:
             if not phase["valid"]:
@@ -130,6 +114,20 @@ class Period:
         record["finished_at"] = _now()
         record["seconds"] = round(time.monotonic() - begin, 3)
         return record
+
+    def end(self) -> float:
+        """End what the period started and remove its lab; returns the seconds that the lab took. Idempotent."""
+        self._meter.stop()
+        try:
+            if self._arm is not None:
+                self._arm.uninstall()
+        finally:
+            seconds = self._lab.discard()
+        return seconds
+
+    def _dead(self) -> list[str]:
+        """Components of lab and arm that were measured and run no longer."""
+        return [clock.name for clock in self._meter.clocks if not clock.identity.alive()]
 
     def _measure(self, record: dict[str, Any]) -> None:
         info = self._lab.fresh()
@@ -256,11 +254,6 @@ class Period:
             api.patch(path, body, field_manager="somebody")
         return len(edited)
 
-    def _watch(self) -> str | None:
-        if not self._controller_alive():
-            return "the controller (ansible-playbook) ended during the period"
-        return None
-
 
 def _difference(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
     changes = {
@@ -268,13 +261,3 @@ def _difference(before: dict[str, dict[str, int]], after: dict[str, dict[str, in
         for name, results in after.items()
     }
     return {name: {result: number for result, number in results.items() if number} for name, results in changes.items()}
-
-
-def controller_watch(controller: dict[str, Any]) -> Callable[[], bool]:
-    """Whether the controller lives, as far as this host can see: one on another machine counts as alive."""
-    if controller.get("boot_id") != boot_id():
-        return lambda: True
-    identity = ProcessIdentity(int(controller["pid"]), int(controller["start_ticks"]), "")
-    if not identity.alive():  # another pid namespace
-        return lambda: True
-    return identity.alive

@@ -9,10 +9,13 @@ from typing import Any
 from ..energy.rapl import choose_source
 from ..errors import KjouleError
 from ..lab.process import sweep
+from .controller import ControllerWatch
 from .host import check_space, host_facts
 from .journal import SCHEMA, append_record, check_header, journal_path, read_header, read_text
-from .lock import HostLock, release_lease
-from .period import Period, _now, controller_watch
+from .lock import HostLock, controller_lives, release_lease
+from .period import Period, _now
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
@@ -20,7 +23,7 @@ class Interrupted(BaseException):
 
 
 def _interrupt(number: int, _frame: object) -> None:
-    for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)  # what follows takes a second; a second signal must not stop it
     raise Interrupted(signal.Signals(number).name)
 
@@ -41,43 +44,45 @@ def run_period(
 
     Raises KjouleError when the period cannot be measured at all; nothing of it is left then, and the journal is as it was.
     """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    handlers = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
+    watch = ControllerWatch(controller)
     try:
-        with HostLock(state_dir, plan["run_id"], controller):
-            check_space(state_dir)
-            path = journal_path(state_dir, plan["run_id"])
-            header = read_header(path)
-            if header is None:
-                header = _header(plan, binaries, host)
-            else:
-                check_header(header, plan)
-                _check_binaries(header, binaries)
-            leftovers = sweep(state_dir)
-            # Asked for once, while the controller lives: one that is not to be seen counts as one on another machine.
-            controller_alive = controller_watch(controller)
-            period = Period(
-                plan,
-                item,
-                {name: entry["path"] for name, entry in binaries.items()},
-                state_dir,
-                controller_alive=controller_alive,
-            )
-            record = period.run()
-            record["leftovers"] = leftovers
-            if not controller_alive():
-                raise KjouleError(
-                    "the controller ended", next_step="run the same command again: it goes on with the first unfinished block"
-                )
-            if read_header(path) is None:
-                append_record(path, header)
-            append_record(path, record)
-            return header, record
+        with watch, HostLock(state_dir, plan["run_id"], controller):
+            return _locked_period(state_dir, plan, item, binaries, controller, host)
     except Interrupted as stop:
         raise KjouleError(
-            f"period {item['period_id']} was interrupted by {stop}",
+            f"period {item['period_id']} was interrupted: {'its ansible-playbook ended' if watch.ended else stop}",
             next_step="run the same command again: it goes on with the first unfinished block",
         ) from stop
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _locked_period(
+    state_dir: str, plan: dict[str, Any], item: dict[str, Any], binaries: dict[str, dict[str, Any]], controller: dict[str, Any], host: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    check_space(state_dir)
+    path = journal_path(state_dir, plan["run_id"])
+    header = read_header(path)
+    if header is None:
+        header = _header(plan, binaries, host)
+    else:
+        check_header(header, plan)
+        _check_binaries(header, binaries)
+    leftovers = sweep(state_dir)
+    period = Period(plan, item, {name: entry["path"] for name, entry in binaries.items()}, state_dir)
+    try:
+        record = period.run()
+    finally:
+        period.end()  # once more, for a signal that came while it was ending; there is no second signal
+    record["leftovers"] = leftovers
+    if controller_lives(controller) is False:
+        raise Interrupted("its ansible-playbook ended")
+    if read_header(path) is None:
+        append_record(path, header)
+    append_record(path, record)
+    return header, record
 
 
 def release(state_dir: str, plan: dict[str, Any], controller: dict[str, Any]) -> bool:
