@@ -32,7 +32,7 @@ NAMESPACE = "flux-system"
 ROOT = "cluster"
 _GROUP = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations"
 _SOURCE = "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories"
-_PORTS = ("git-server", "source-metrics", "source-health", "source-storage", "kustomize-metrics", "kustomize-health")
+PORT_NAMES = ("git-server", "source-metrics", "source-health", "source-storage", "kustomize-metrics", "kustomize-health")
 _RECONCILES = re.compile(r'^controller_runtime_reconcile_total\{controller="([^"]+)",result="([^"]+)"\} (\S+)$', re.MULTILINE)
 _REFUSED = ("BuildFailed", "ReconciliationFailed", "PruneFailed", "InvalidURL", "InvalidPath")
 
@@ -79,7 +79,7 @@ class FluxArm:
 
     def install(self) -> None:
         os.makedirs(self._folder, mode=0o700)
-        self._ports = free_ports(list(_PORTS), {k: v for k, v in (self._s.settings.get("ports") or {}).items() if k in _PORTS})
+        self._ports = free_ports(list(PORT_NAMES), {k: v for k, v in (self._s.settings.get("ports") or {}).items() if k in PORT_NAMES})
         self._start_git()
         self._install_definitions()
         self._start_controllers()

@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 from ..arm.actor import Actor
 from ..arm.base import Arm, Surroundings
+from ..arm.flux import PORT_NAMES as FLUX_PORTS
 from ..arm.registry import make_arm
 from ..energy.clocks import ProcessClock
 from ..energy.meter import Edge, Meter
@@ -64,7 +65,7 @@ class Period:
             binaries,
             state_dir,
             lab_id=f"{plan['run_id']}-{item['period_id']}"[:100],
-            fixed_ports={name: port for name, port in ports.items() if not name.startswith(("git-", "source-", "kustomize-"))},
+            fixed_ports={name: port for name, port in ports.items() if name not in FLUX_PORTS},
         )
         self._meter = Meter(tool_clocks(), source, float(self.settings["sample_seconds"]), lambda: None)
         self._roles = {clock.name: "tool" for clock in self._meter.clocks}
