@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -10,15 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.lab import directory, identity, process
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.process import (
-    ProcessIdentity,
     find_marked,
     identify,
     spawn,
@@ -41,27 +38,6 @@ def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
-@pytest.fixture
-def lab_id() -> str:
-    return f"unit-{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    processes = []
-
-    def start(argv: list[str], **kwargs: Any) -> subprocess.Popen[bytes]:
-        processes.append(subprocess.Popen(argv, **kwargs))
-        return processes[-1]
-
-    yield start
-    for popen in processes:
-        popen.kill()
-        popen.wait()
-        if popen.stdout:
-            popen.stdout.close()
-
-
 def dead_owner_marker(lab_id: str) -> dict[str, str]:
     """A pid that runs, with a start time that it does not have: the owner's pid was handed out again."""
     return {**os.environ, "KJOULE_OWNER": f"{lab_id}:{os.getpid()}:1:{identity.boot_id()}"}
@@ -69,38 +45,6 @@ def dead_owner_marker(lab_id: str) -> dict[str, str]:
 
 def of(lab_id: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [entry for entry in found if entry["lab_id"] == lab_id]
-
-
-def test_a_running_process_is_identified_and_a_zombie_is_dead(started):
-    popen = started(SLEEP)
-    known = identify(popen.pid)
-    assert known is not None
-    assert known.alive()
-    assert known.exe == os.path.realpath(known.exe)
-    assert known.as_dict() == {"pid": popen.pid, "start_ticks": known.start_ticks, "exe": known.exe}
-    os.kill(popen.pid, signal.SIGKILL)
-    wait_until(lambda: pathlib.Path(f"/proc/{popen.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z")
-    assert not known.alive()
-    assert identify(popen.pid) is None
-
-
-def test_a_name_with_blanks_and_parentheses_does_not_shift_the_fields(started, tmp_path):
-    odd = tmp_path / "a ) R 1 (b"
-    odd.symlink_to(sys.executable)
-    popen = started([str(odd), "-c", "import time; time.sleep(600)"])
-    known = identify(popen.pid)
-    assert known is not None
-    assert known.start_ticks > 1
-    assert known.alive()
-
-
-def test_a_process_whose_first_thread_has_ended_is_alive(started):
-    code = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); ctypes.CDLL(None).pthread_exit(None)"
-    popen = started([sys.executable, "-c", code])
-    known = identify(popen.pid)
-    wait_until(lambda: pathlib.Path(f"/proc/{popen.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z")
-    assert known is not None
-    assert known.alive()
 
 
 def test_a_recycled_pid_is_not_signalled(started):
@@ -203,26 +147,6 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path, lab_id):
         spawn(SLEEP, name="etcd", lab_id=lab_id, log_path=str(tmp_path / "none" / "log"))
 
 
-@pytest.mark.parametrize("wrong", ["", "a/b", "..", "a:b", "a b", "-a", "x" * 101])
-def test_a_lab_id_that_fits_no_file_name_is_refused(wrong):
-    with pytest.raises(KjouleError, match="lab id"):
-        process.marker_environment(wrong)
-
-
-def test_markers_that_are_not_ours_are_ignored(started, lab_id):
-    popen = started(SLEEP, env={**os.environ, "KJOULE_OWNER": f"{lab_id}:and:more:of:it"})
-    assert popen.pid not in [entry.identity.pid for entry in find_marked()]
-
-
-def test_a_process_started_within_a_marked_environment_does_not_sweep_itself(tmp_path, lab_id):
-    code = (
-        "import sys; from ansible_collections.kjoule.bench.plugins.module_utils.lab.process import find_marked; "
-        f"print([p.lab_id for p in find_marked({lab_id!r})])"
-    )
-    environment = {**dead_owner_marker(lab_id), "PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
 def test_sweep_ends_orphans_and_spares_those_of_a_living_owner(started, tmp_path, lab_id):
     orphan = started(SLEEP, env=dead_owner_marker(lab_id))
     owned = spawn(SLEEP, name="owned", lab_id=lab_id, log_path=str(tmp_path / "log"))
@@ -275,20 +199,6 @@ def make_abandoned(state: pathlib.Path, lab_id: str, **changes: Any) -> pathlib.
     return path
 
 
-def test_a_lab_directory_is_private_and_names_its_owner(tmp_path, lab_id):
-    path = pathlib.Path(directory.create_lab_directory(str(tmp_path), lab_id))
-    assert path == tmp_path / "labs" / lab_id
-    assert path.stat().st_mode & 0o777 == 0o700
-    assert (path / "owner.json").stat().st_mode & 0o777 == 0o600
-    assert json.loads((path / "owner.json").read_text())["pid"] == os.getpid()
-    assert of(lab_id, sweep(str(tmp_path))) == []
-    with pytest.raises(KjouleError, match="exists already"):
-        directory.create_lab_directory(str(tmp_path), lab_id)
-    directory.remove_lab_directory(str(path))
-    directory.remove_lab_directory(str(path))
-    assert not path.exists()
-
-
 def test_an_abandoned_directory_is_predicted_then_removed_without_following_links(tmp_path, lab_id):
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -327,30 +237,3 @@ def test_a_damaged_owner_file_counts_as_none_unless_a_process_of_a_living_owner_
 def test_sweeping_a_state_directory_that_does_not_exist_creates_nothing(tmp_path):
     sweep(str(tmp_path / "none"))
     assert not (tmp_path / "none").exists()
-
-
-def test_a_full_disk_is_told_and_keeps_the_old_file(tmp_path, monkeypatch):
-    if not os.path.exists("/dev/full"):
-        pytest.skip("no /dev/full")
-    target = tmp_path / "lease.json"
-    target.write_text("old")
-    real_open = os.open
-
-    def full(path, flags, mode=0o777):
-        return real_open("/dev/full", os.O_WRONLY) if str(path).endswith(".tmp") else real_open(path, flags, mode)
-
-    monkeypatch.setattr(os, "open", full)
-    with pytest.raises(KjouleError, match=r"no space left.*free space"):
-        directory.write_private(str(target), "new")
-    monkeypatch.undo()
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["lease.json"]
-
-
-def test_identity_knows_only_pid_start_and_exe():
-    me = identity.owner()
-    assert me.same_as(identify(os.getpid()))
-    assert not me.same_as(None)
-    assert not ProcessIdentity(me.pid, me.start_ticks + 1, me.exe).alive()
-    with contextlib.suppress(FileNotFoundError):
-        assert me.pid in identity.own_line()

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES, KwokLab
+
+PATHS = {name: f"/nowhere/{name}" for name in BINARIES}
+
+
+def test_a_lab_that_was_only_made_has_started_nothing(tmp_path):
+    lab = KwokLab(PATHS, str(tmp_path), lab_id="a")
+    assert list(tmp_path.iterdir()) == []
+    assert lab.components() == {}
+    assert lab.dead_components() == []
+    assert lab.discard() == 0.0
+    with pytest.raises(KjouleError, match="not running"):
+        _ = lab.api
+
+
+def test_missing_binaries_are_named_at_once(tmp_path):
+    with pytest.raises(KjouleError, match="none for etcd, kwok"):
+        KwokLab({name: path for name, path in PATHS.items() if name not in ("etcd", "kwok")}, str(tmp_path), lab_id="a")
+
+
+def test_a_binary_that_is_not_there_is_named_before_anything_is_written(tmp_path):
+    with pytest.raises(KjouleError, match=r"etcd cannot be started.*no such file"):
+        KwokLab(PATHS, str(tmp_path), lab_id="a").fresh()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_get_nothing_of_the_users_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", "/somewhere/user/.kube/config")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    lab = KwokLab(PATHS, str(tmp_path), lab_id="a")
+    environment = lab.command_environment()
+    assert environment["KJOULE_OWNER"].startswith("a:")
+    assert "HTTPS_PROXY" not in environment
+    for name in ("HOME", "KUBECONFIG", "KUBECACHEDIR", "TMPDIR"):
+        assert environment[name].startswith(str(tmp_path / "labs" / "a"))
+
+
+def test_every_listener_is_configured_for_loopback(tmp_path):
+    lab = KwokLab(PATHS, str(tmp_path), lab_id="a")
+    lab.versions = {"kube-apiserver": "1.36.1", "etcd": "3.6.14"}
+    lab.ports = {
+        name: 10000 + at
+        for at, name in enumerate(("kube-apiserver", "etcd", "etcd-peer", "kube-controller-manager", "kube-scheduler", "kwok-controller"))
+    }
+    options = lab._configuration()["options"]
+    assert options["bindAddress"] == "127.0.0.1"
+    assert options["runtime"] == "binary"
+    assert all(value.startswith("/nowhere/") for key, value in options.items() if key.endswith("Binary"))
