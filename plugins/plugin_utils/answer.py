@@ -98,6 +98,9 @@ def _judged(report: dict[str, Any], metric: dict[str, Any]) -> str:
     word = effect["verdict"]
     if report["question"]["a_against_a"] and word == "different":
         word = "different, a false alarm"
+    equivalence = effect["equivalence"]
+    if effect["verdict"] == "different" and equivalence and equivalence["equivalent"]:
+        word += f", but inside the margin of {significant(1000 * equivalence['margin'])} mCPU"
     return f"{probability(p)}{adjusted}: {word}"
 
 

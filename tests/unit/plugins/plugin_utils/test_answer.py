@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 from ansible_collections.kjoule.bench.plugins.plugin_utils.answer import terminal
-from synthetic_reports import CASES
+from synthetic_journal import SNOWFLAKE, Recipe
+from synthetic_reports import CASES, make
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -62,3 +65,9 @@ def test_without_p_the_answer_says_why():
 def test_an_unfair_comparison_is_said_before_the_figures():
     lines = terminal(CASES["other state"]())
     assert lines[1].startswith("Not a fair comparison")
+
+
+def test_a_difference_too_small_to_matter_is_said_to_be_small():
+    larger = replace(SNOWFLAKE, idle=SNOWFLAKE.idle + 0.002)
+    report = make(Recipe({"snowflake-1": SNOWFLAKE, "snowflake-2": larger}), arms=["snowflake", "snowflake"])
+    assert "different, a false alarm, but inside the margin of 5.00 mCPU" in "\n".join(terminal(report))
