@@ -92,8 +92,10 @@ class FluxArm:
         ]
 
     def deliver(self, revision: Revision) -> str:
-        """Write what changed, commit, push. Returns the commit's hash."""
+        """Write what changed, commit, push. Returns the commit's hash: the last one's where nothing changed, for git commits no nothing."""
         before = self._delivered.apps if self._delivered else {}
+        if revision.apps == before:
+            return self._head()
         for app, objects in revision.apps.items():
             if before.get(app) != objects:
                 write_app(os.path.join(self._work, "apps", app), objects)
@@ -310,6 +312,9 @@ class FluxArm:
         git(["git", "-C", self._work, "add", "--all"])
         git(["git", "-C", self._work, "commit", "--quiet", "--message", message])
         git(["git", "-C", self._work, "push", "--quiet", "origin", "HEAD:refs/heads/main"])
+        return self._head()
+
+    def _head(self) -> str:
         with open(os.path.join(self._work, ".git", "refs", "heads", "main"), encoding="ascii") as stream:
             return stream.read().strip()
 
