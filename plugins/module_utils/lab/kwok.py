@@ -465,6 +465,14 @@ class KwokLab:
             raise self._failure(f"{dead[0]} ended while the lab was starting", dead[0])
 
     def _failure(self, what: str, suspect: str, seen: str | None = None) -> KjouleError:
+        for name in _COMPONENTS:
+            # etcd says it above a long trace, and the others then only say that etcd does not answer.
+            if "no space left on device" in log_tail(self.component_log(name), 200):
+                return KjouleError(
+                    f"{what}: no space left for {name} below {self.state_dir}",
+                    expected="a ready cluster",
+                    next_step="free space, or set kjoule_state_dir to another disk",
+                )
         path = os.path.join(self.directory, "kwokctl.log") if suspect == "kwokctl" else self.component_log(suspect)
         tail = log_tail(path, 15)
         return KjouleError(
