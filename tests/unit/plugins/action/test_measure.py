@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action as Ansible runs it, with a host that answers from a list instead of measuring."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.kjoule.bench.plugins.action import measure
+from ansible_collections.kjoule.bench.plugins.action.measure import ActionModule, Pace, controller_identity, duration
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import identify
+from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan, period_seconds, remaining
+
+
+class Host:
+    """Answers as the module does on a host, from a journal that it keeps in memory. ``fails_at``: the period that cannot be measured."""
+
+    def __init__(self, plan, fails_at=None, invalid=()):
+        self.plan, self.fails_at, self.invalid = plan, fails_at, invalid
+        self.journal = ""
+        self.calls = []
+        self.header = {"kind": "header", "schema": "kjoule.journal/1", "run_id": plan["run_id"], "plan_hash": plan["plan_hash"]}
+
+    def append(self, record):
+        self.journal += json.dumps(record) + "\n"
+
+    def measure(self, item):
+        valid = item["period_id"] not in self.invalid
+        record = {
+            "kind": "period",
+            **item,
+            "valid": valid,
+            "reasons": [] if valid else ["etcd ended"],
+            "phases": [],
+            "seconds": 12.3,
+            "error": None,
+        }
+        if not self.journal:
+            self.append(self.header)
+        self.append(record)
+        return record
+
+    def __call__(self, module_name, module_args, task_vars):
+        assert module_name == "kjoule.bench.period"
+        self.calls.append(module_args)
+        if module_args.get("state") == "read":
+            return {"changed": False, "journal": self.journal}
+        if module_args.get("state") == "released":
+            return {"changed": True}
+        item = module_args["item"]
+        if item["period_id"] == self.fails_at:
+            return {"failed": True, "msg": "port 1234 is taken"}
+        return {"changed": True, "header": self.header, "record": self.measure(item)}
+
+    def measured(self):
+        return [call["item"]["period_id"] for call in self.calls if "item" in call]
+
+
+@pytest.fixture
+def plan():
+    return build_plan({"blocks": 2, "inference": False}, "web1", run_id="r", created_at="2024-05-01T09:00:00Z", drawn_seed=7)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr(measure.display, "display", lambda text, **_options: lines.append(text))
+    return lines
+
+
+@pytest.fixture
+def act(tmp_path, plan, said, monkeypatch):
+    def run(host, check_mode=False, **args):
+        arguments = {"plan": plan, "binaries": {"etcd": {"path": "/x"}}, "reports_dir": str(tmp_path), **args}
+        task = SimpleNamespace(
+            args=arguments, check_mode=check_mode, async_val=0, action="kjoule.bench.measure", diff=False, environment=None
+        )
+        action = ActionModule(task, SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)), SimpleNamespace(), DataLoader(), None, None)
+        monkeypatch.setattr(action, "_execute_module", host)
+        return action.run(task_vars={"inventory_hostname": "web1"})
+
+    return run
+
+
+@pytest.fixture
+def copy(tmp_path):
+    path = tmp_path / "r" / "web1.journal.jsonl"
+    return SimpleNamespace(path=path, lines=lambda: [json.loads(line) for line in Path(path).read_text().splitlines()])
+
+
+def test_every_period_of_the_plan_is_measured_in_its_order_and_copied(act, plan, copy, said):
+    host = Host(plan)
+    result = act(host, state_dir="/state")
+    assert (result["changed"], result["measured"]) == (True, 4)
+    assert host.measured() == [item["period_id"] for item in remaining(plan, [])]
+    assert copy.path.read_text().count("\n") == 5
+    assert copy.lines() == [json.loads(line) for line in host.journal.splitlines()]
+    assert host.calls[-1]["state"] == "released"
+    assert {call["state_dir"] for call in host.calls} == {"/state"}
+    assert {call["controller"]["pid"] for call in host.calls} == {os.getppid()}
+    assert "binaries" not in host.calls[0]
+    assert said[0].startswith("kjoule  web1  run r: 4 periods, about ")
+    assert any("period 4 of 4 (block 2, " in line and line.endswith(": 12 s, valid") for line in said)
+
+
+def test_what_the_host_has_recorded_is_copied_and_not_measured_again(act, plan, copy, said):
+    host = Host(plan)
+    items = remaining(plan, [])
+    for item in items[:2]:
+        host.measure(item)
+    assert act(host)["measured"] == 2
+    assert host.measured() == [item["period_id"] for item in items[2:]]
+    assert len(copy.lines()) == 5
+    assert "goes on: 2 periods are recorded" in said[0]
+    again = act(host)
+    assert (again["changed"], again["measured"]) == (False, 0)
+
+
+def test_a_period_that_fails_ends_the_run_in_words_and_what_was_recorded_is_kept(act, plan, copy):
+    items = remaining(plan, [])
+    host = Host(plan, fails_at=items[2]["period_id"])
+    with pytest.raises(AnsibleActionFail, match=r"period 3 of 4 .*port 1234 is taken.*2 recorded periods are kept; mend the cause"):
+        act(host)
+    assert len(copy.lines()) == 3
+    assert host.calls[-1]["state"] == "released"
+    host.fails_at = None
+    assert act(host)["measured"] == 2
+
+
+def test_an_invalid_block_is_measured_again_whole(act, plan, said):
+    host = Host(plan, invalid=("b01-p1-a1",))
+    act(host)
+    assert host.measured()[-2:] == ["b01-p1-a2", "b01-p2-a2"]
+    assert any("INVALID: etcd ended" in line for line in said)
+    assert any(", again)" in line for line in said)
+
+
+def test_check_mode_measures_and_writes_nothing(act, plan, copy):
+    host = Host(plan)
+    assert act(host, check_mode=True)["changed"]
+    for item in remaining(plan, []):
+        host.measure(item)
+    result = act(host, check_mode=True)
+    assert (result["changed"], result["measured"]) == (False, 0)
+    assert host.measured() == []
+    assert not copy.path.exists()
+
+
+def test_a_record_that_differs_from_the_copy_is_not_glossed_over(act, plan):
+    host = Host(plan)
+    act(host)
+    host.journal = host.journal.replace("12.3", "12.4")
+    with pytest.raises(AnsibleActionFail, match="the host's record and the controller's copy differ"):
+        act(host)
+
+
+def test_a_journal_that_cannot_be_read_is_told(act, plan):
+    def unreachable(**_arguments):
+        return {"unreachable": True, "msg": "no route to host"}
+
+    with pytest.raises(AnsibleActionFail, match="the journal on web1 cannot be read: no route to host"):
+        act(unreachable)
+
+
+def test_without_a_plan_there_is_nothing_to_do(act, plan):
+    with pytest.raises(AnsibleActionFail, match="expected plan and binaries"):
+        act(Host(plan), plan=None)
+
+
+def test_the_time_left_follows_what_periods_have_taken(plan):
+    pace = Pace(plan["settings"])
+    items = remaining(plan, [])
+    expected = sum(period_seconds(plan["settings"], item["arm"]) for item in items)
+    assert pace.left(items) == pytest.approx(expected)
+    for item in items[:2]:
+        pace.add(item["arm"], 2 * period_seconds(plan["settings"], item["arm"]))
+    assert pace.left(items[2:]) == pytest.approx(2 * sum(period_seconds(plan["settings"], item["arm"]) for item in items[2:]))
+    assert pace.left([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-1, "0 s"), (0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (200, "3 min 20 s"), (3600, "1 h"), (7500, "2 h 5 min")],
+)
+def test_durations_are_for_people(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_a_host_can_recognise_the_process_that_drives_the_run():
+    me = controller_identity(os.getpid())
+    assert me["start_ticks"] == identify(os.getpid()).start_ticks
+    assert {"boot_id", "pid", "start_ticks", "hostname"} <= set(me)
