@@ -161,9 +161,10 @@ class Workload:
 def edit(item: dict[str, Any], change: str, number: int) -> bool:
     """Change one object in place: its image, its configuration or its replicas. False when there is nothing of the kind in it."""
     if change == "config":
-        if item["kind"] != "ConfigMap":
+        if item["kind"] != "ConfigMap" or not item.get("data"):
             return False
-        item.setdefault("data", {})["kjoule-change"] = str(number)
+        # A value that was asked for: a key that somebody adds is nobody's wish, so no way of delivery takes it back.
+        item["data"][min(item["data"])] = f"kjoule-{number}"
         return True
     if item["kind"] not in _ROLLED:
         return False

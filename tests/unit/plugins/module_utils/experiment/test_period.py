@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A period with real clocks and real processes; lab, API server and arm are stubs. tests/integration has the real ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.clocks import ProcessClock
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment import period as module
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment.period import Period, tool_clocks
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.api import ApiUnavailable
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import identify
+
+BURNER = """
+import sys, time
+print(flush=True)
+for line in sys.stdin:
+    end = time.process_time() + float(line)
+    while time.process_time() < end:
+        pass
+    print(flush=True)
+"""
+KINDS = {"ConfigMap": "v1", "Service": "v1", "Deployment": "apps/v1"}
+
+
+class Burner:
+    """A process that burns CPU time on demand."""
+
+    def __init__(self):
+        self.popen = subprocess.Popen([sys.executable, "-c", BURNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.popen.stdout.readline()
+        self.identity = identify(self.popen.pid)
+
+    def burn(self, seconds):
+        self.popen.stdin.write(f"{seconds}\n")
+        self.popen.stdin.flush()
+        self.popen.stdout.readline()
+
+    def kill(self):
+        self.popen.kill()
+        self.popen.communicate()
+
+
+class StubApi:
+    """Keeps objects by path, rolls everything out at once."""
+
+    def __init__(self):
+        self.objects, self.namespaces, self.patches = {}, [], []
+
+    def resources(self):
+        return [{"group_version": version, "kind": kind, "namespaced": True} for kind, version in KINDS.items()]
+
+    def path_for(self, version, kind, namespace=None, name=None):
+        return "/".join(part for part in (version, kind, namespace, name) if part)
+
+    def create(self, path, item):
+        self.namespaces.append(item["metadata"]["name"])
+
+    def put(self, item):
+        item = {**item, "metadata": {**item["metadata"], "generation": 1, "resourceVersion": "1"}}
+        replicas = item.get("spec", {}).get("replicas", 0)
+        item["status"] = {"observedGeneration": 1, "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas}
+        self.objects[self.path_for(item["apiVersion"], item["kind"], item["metadata"]["namespace"], item["metadata"]["name"])] = item
+
+    def patch(self, path, body, field_manager):
+        self.patches.append((path, field_manager))
+        self.objects[path] = {**self.objects[path], **body}
+
+    def list(self, path):
+        return {
+            "metadata": {"resourceVersion": "1"},
+            "items": [dict(item) for at, item in self.objects.items() if at.startswith(path + "/")],
+        }
+
+    @contextmanager
+    def watch(self, path, **_options):
+        yield iter(())
+
+
+class StubLab:
+    provider = "stub"
+
+    def __init__(self):
+        self.api, self.etcd, self.discarded = StubApi(), Burner(), 0
+
+    def fresh(self):
+        return SimpleNamespace(ready_seconds=1.23456, versions={"etcd": "3.6"})
+
+    def components(self):
+        return {"etcd": self.etcd.identity}
+
+    def component_roles(self):
+        return {"etcd": "cluster"}
+
+    def command_environment(self):
+        return {"PATH": os.environ["PATH"]}
+
+    def discard(self):
+        self.discarded += 1
+        self.etcd.kill()
+        return 0.25
+
+
+class StubArm:
+    """Burns what ``cpu`` says in etcd and in a controller of its own, and counts a reconcile for each delivery."""
+
+    cpu = (0.05, 0.03)
+
+    def __init__(self, surroundings):
+        self.s, self.reconciles, self.controller, self.ended = surroundings, 0, None, 0
+
+    def install(self):
+        self.controller = Burner()
+        self.controller.burn(0.1)
+
+    def clocks(self):
+        return [ProcessClock("controller", self.controller.identity)]
+
+    def deliver(self, revision):
+        self.reconciles += 1
+        self.s.actor.run(["true"])
+        self.s.lab.etcd.burn(self.cpu[0])
+        self.controller.burn(self.cpu[1])
+        self.s.lab.api.objects.clear()
+        for item in revision.objects():
+            self.s.lab.api.put(item)
+
+    def wait_converged(self, handle):
+        pass
+
+    def counters(self):
+        return {"reconciles": {"kustomization": {"success": self.reconciles, "error": 0}}}
+
+    def uninstall(self):
+        self.ended += 1
+        if self.controller is not None:
+            self.controller.kill()
+
+
+DAY = [
+    {"name": "idle", "kind": "idle", "hold_seconds": 0.05},
+    {"name": "deploy", "kind": "deploy", "hold_seconds": 0},
+    {"name": "update", "kind": "update", "change": "image", "apps": 1, "times": 2, "hold_seconds": 0},
+    {"name": "drift", "kind": "drift", "edit": "config", "apps": 1, "hold_seconds": 0},
+    {"name": "prune", "kind": "prune", "remove": 1, "hold_seconds": 0},
+]
+
+
+@pytest.fixture
+def make(monkeypatch, tmp_path):
+    labs = []
+
+    def period(scenario=DAY, arm=StubArm):
+        labs.append(StubLab())
+        monkeypatch.setattr(module, "make_lab", lambda *_arguments, **_options: labs[-1])
+        monkeypatch.setattr(module, "make_arm", lambda _name, surroundings: arm(surroundings))
+        settings = {
+            "workload": {"kind": "generated", "apps": 2, "replicas": 1, "seed": 1},
+            "scenario": scenario,
+            "source": "estimate",
+            "lab": "kwok",
+            "apps": 2,
+            "sample_seconds": 0.01,
+            "settle_seconds": 0.0,
+            "baseline_seconds": 0.05,
+            "timeout_seconds": 10,
+        }
+        item = {"period_id": "b01-p1-a1", "block": 1, "position": 1, "attempt": 1, "arm": "flux", "label": "flux"}
+        return Period({"settings": settings, "seed": 1, "run_id": "r"}, item, {}, str(tmp_path))
+
+    yield period
+    for lab in labs:
+        assert lab.discarded
+        lab.discard()
+
+
+def by_name(record):
+    return {phase["name"]: phase for phase in record["phases"]}
+
+
+def test_each_phase_holds_what_was_burned_in_it(make):
+    one = make()
+    record = one.run()
+    assert record["valid"], record["reasons"]
+    assert [phase["name"] for phase in record["phases"]] == ["baseline", "install", *(phase["name"] for phase in DAY)]
+    phases = by_name(record)
+    cpu = {name: phase["cpu_seconds"] for name, phase in phases.items()}
+    assert "controller" not in cpu["baseline"]
+    assert 0.1 <= cpu["install"]["controller"] < 0.25, "all that it has used since it began"
+    assert cpu["idle"]["controller"] < 0.01
+    for name, deliveries in (("deploy", 1), ("update", 2), ("prune", 1)):
+        assert cpu[name]["etcd"] == pytest.approx(deliveries * 0.05, abs=0.02), name
+        assert cpu[name]["controller"] == pytest.approx(deliveries * 0.03, abs=0.02), name
+        assert phases[name]["actor"]["calls"] == deliveries
+        assert phases[name]["converged_seconds"] > 0
+    assert phases["idle"]["components"]["controller"] == "arm"
+    assert phases["idle"]["components"]["etcd"] == "cluster"
+    assert phases["idle"]["components"]["kjoule"] == "tool"
+    ends = [(phase["start_ns"], phase["end_ns"]) for phase in record["phases"]]
+    assert all(start < end for start, end in ends)
+    assert all(end <= after for (_start, end), (after, _end) in zip(ends, ends[1:]))
+    assert phases["baseline"]["seconds"] >= 0.05
+
+
+def test_changes_reconciles_and_the_state_are_told_for_each_phase(make):
+    one = make()
+    record = one.run()
+    phases = by_name(record)
+    assert {name: phase["changes"] for name, phase in phases.items()} == {
+        "baseline": 0,
+        "install": 1,
+        "idle": 0,
+        "deploy": 2,
+        "update": 2,
+        "drift": 1,
+        "prune": 1,
+    }
+    assert phases["update"]["counters"] == {"reconciles": {"kustomization": {"success": 2}}}
+    assert phases["idle"]["counters"] == {"reconciles": {"kustomization": {}}}
+    assert {name: phase["state"]["drifted"] for name, phase in phases.items() if phase["state"]["drifted"]} == {"drift": 1}
+    assert [phases[name]["state"]["objects"] for name in ("idle", "deploy", "prune")] == [0, 6, 3]
+    assert one._lab.api.patches[0][1] == "somebody"
+    assert one._lab.api.namespaces == ["kjoule-apps"]
+    assert record["lab"] == {"provider": "stub", "ready_seconds": 1.235, "versions": {"etcd": "3.6"}, "discard_seconds": 0.25}
+
+
+def test_a_component_that_ends_makes_the_period_invalid_and_is_named(make):
+    class Killing(StubArm):
+        def deliver(self, revision):
+            self.s.lab.etcd.kill()
+            raise ApiUnavailable("the API server cannot be reached")
+
+    one = make(arm=Killing)
+    record = one.run()
+    assert not record["valid"]
+    assert record["reasons"] == ["etcd ended during the period"]
+    assert record["error"]
+    assert [phase["name"] for phase in record["phases"]] == ["baseline", "install", "idle"]
+    assert one._arm.ended == 1
+
+
+def test_the_death_of_an_arms_process_ends_a_long_hold_at_once(make):
+    class Dying(StubArm):
+        def counters(self):
+            if self.controller.popen.poll() is None:
+                self.controller.popen.kill()
+            return super().counters()
+
+    record = make([{"name": "steady", "kind": "steady", "hold_seconds": 600}], Dying).run()
+    assert record["reasons"] == ["controller ended during the period"]
+    assert record["seconds"] < 60
+
+
+def test_what_another_try_would_not_cure_is_raised_and_nothing_is_left(make):
+    class Refusing(StubArm):
+        def deliver(self, revision):
+            raise KjouleError("kubectl apply failed", seen="Invalid value")
+
+    one = make(arm=Refusing)
+    with pytest.raises(KjouleError, match="Invalid value"):
+        one.run()
+    assert one._arm.ended == 1
+    with pytest.raises(KjouleError, match="'pause', which is not known"):
+        make([{"name": "a", "kind": "pause"}]).run()
+
+
+def test_the_tool_measures_itself():
+    clocks = {clock.name: clock for clock in tool_clocks()}
+    assert clocks["kjoule"].identity.pid == os.getpid()
