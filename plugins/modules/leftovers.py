@@ -95,16 +95,10 @@ leftovers:
       sample: ended
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.directory import default_state_dir
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.process import sweep
-
-
-def default_state_dir() -> str:
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(base, "kjoule")
 
 
 def main() -> None:

@@ -23,9 +23,10 @@ options:
     type: dict
     required: true
   state_dir:
-    description: Where journals, locks and labs live on the host.
+    description:
+      - Where journals, locks and labs live on the host.
+      - If not given, C(kjoule) below E(XDG_STATE_HOME), or below C(~/.local/state) when that variable is not set.
     type: path
-    default: ~/.local/state/kjoule
   reports_dir:
     description: Where the runs are kept on the controller.
     type: path

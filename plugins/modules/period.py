@@ -35,9 +35,10 @@ options:
     type: dict
     default: {}
   state_dir:
-    description: Where journals, locks and labs live on the host.
+    description:
+      - Where journals, locks and labs live on the host.
+      - If not given, C(kjoule) below E(XDG_STATE_HOME), or below C(~/.local/state) when that variable is not set.
     type: path
-    default: ~/.local/state/kjoule
   controller:
     description: The process that drives the run - boot_id, pid, start_ticks and hostname.
     type: dict
@@ -75,13 +76,13 @@ journal:
   type: str
 """
 
-import os
 import platform
 import sys
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.runner import read_journal, release, run_period
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.directory import default_state_dir
 
 
 def main() -> None:
@@ -91,14 +92,14 @@ def main() -> None:
             "plan": {"type": "dict", "required": True},
             "item": {"type": "dict"},
             "binaries": {"type": "dict", "default": {}},
-            "state_dir": {"type": "path", "default": "~/.local/state/kjoule"},
+            "state_dir": {"type": "path"},
             "controller": {"type": "dict", "default": {}},
         },
         required_if=[("state", "measured", ["item"])],
         supports_check_mode=True,
     )
     options = module.params
-    state_dir = os.path.expanduser(options["state_dir"])
+    state_dir = options["state_dir"] or default_state_dir()
     try:
         if sys.platform != "linux":
             raise KjouleError("this host cannot be measured", expected="Linux", seen=platform.system())

@@ -59,6 +59,12 @@ def write_private(path: str, content: str) -> None:
         raise disk_error("cannot write", path, error) from error
 
 
+def default_state_dir() -> str:
+    """Where a host keeps journals, lock and labs when nobody says otherwise (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(base, "kjoule")
+
+
 def labs_directory(state_dir: str) -> str:
     return os.path.join(os.path.abspath(os.path.expanduser(state_dir)), "labs")
 
