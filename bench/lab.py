@@ -63,7 +63,8 @@ def main() -> None:
     print(f"| what ({arguments.rounds} rounds) | median | least | most |\n|---|---|---|---|")
     print(f"| a fresh lab is ready, s | {spread(fresh)} |\n| it is discarded, s | {spread(discard)} |")
     print(
-        f"\nSampling six processes once a second: {1000 * sampling:.2f} mCPU, {100 * sampling / cluster:.1f} % of the idle cluster that it watches."
+        f"\nSampling six processes once a second: {1000 * sampling:.2f} mCPU, "
+        f"{100 * sampling / cluster:.1f} % of the idle cluster that it watches."
     )
 
 
