@@ -54,9 +54,9 @@ class ProcessClock:
 def _number_in(path: str) -> int:
     try:
         with open(path, "rb") as stream:
-            return int(stream.read(32).split(b"\n")[0] or 0)
-    except (OSError, ValueError):
-        return 0
+            return int(stream.read(32).split(b"\n")[0])
+    except (OSError, ValueError) as error:
+        raise PeriodInvalid(f"the CPU time of the children cannot be read from {path}: {error}") from error
 
 
 @dataclass(frozen=True)

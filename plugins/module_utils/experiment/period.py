@@ -73,7 +73,6 @@ class Period:
         self._arm: Arm | None = None
         self._checker: StateChecker | None = None
         self._revision = Revision(0, {})
-        self._desired_before_drift = self._revision
 
     def run(self) -> dict[str, Any]:
         """Run it and return the record, valid or not.

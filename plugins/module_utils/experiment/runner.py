@@ -107,12 +107,12 @@ def _header(plan: dict[str, Any], binaries: dict[str, dict[str, Any]], host: str
 
 def _check_binaries(header: dict[str, Any], binaries: dict[str, dict[str, Any]]) -> None:
     """A run goes on only with the very binaries that it began with."""
-    for name, entry in sorted(binaries.items()):
-        before = header["binaries"].get(name, {}).get("sha256")
-        if before != entry.get("sha256"):
+    for name in sorted(set(binaries) | set(header["binaries"])):
+        before, now = (side.get(name, {}).get("sha256") for side in (header["binaries"], binaries))
+        if before != now:
             raise KjouleError(
                 f"{name} is not the one that this run began with",
                 expected=f"sha256 {before}",
-                seen=str(entry.get("sha256")),
+                seen=str(now),
                 next_step="begin a new run with another kjoule_run_id",
             )
