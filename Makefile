@@ -119,7 +119,7 @@ build: setup ## Build the collection as an archive
 	@ansible-galaxy collection build --force --output-path build .
 
 clean: ## End what a crashed run left running, remove .venv; keeps reports and the cache
-	@if [ -x $(BIN)/ansible ]; then $(BIN)/ansible all -i $(INVENTORY) -m kjoule.bench.leftovers || echo "kjoule: could not end everything, see above" >&2; fi
+	@if [ -x $(BIN)/ansible ]; then $(BIN)/ansible all -i $(INVENTORY) -m kjoule.bench.leftovers -a "state_dir={{ kjoule_state_dir | default(omit) }}" $(ARGS) || echo "kjoule: could not end everything, see above" >&2; fi
 	@rm -rf $(VENV) $(VENV)-other build .mypy_cache .pytest_cache .ruff_cache .ansible
 	@echo "kjoule: removed the virtual environments; reports/ and $(CACHE_DIR) are kept"
 

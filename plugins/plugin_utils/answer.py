@@ -37,7 +37,7 @@ def _ranked(report: dict[str, Any]) -> list[tuple[int, str]]:
     ranked += [(3, text) for text in _cost(report, "deploy", "A deployment")]
     ranked += [(3, text) for text in _cost(report, "change", "A change")]
     ranked += [(2, text) for text in _left(report)]
-    ranked += [(4, text) for text in _extrapolated(report)]
+    ranked += [(1, text) for text in _extrapolated(report)]
     ranked += [(0, _sureness(report)), (0, _kind_of_figure(report))]
     ranked += [(5, text) for text in report["warnings"][serious : serious + 2]]
     return ranked
@@ -121,7 +121,8 @@ def _rest(report: dict[str, Any]) -> list[str]:
     estimate = metric["estimated"]["effect"]
     watts, low, high = (significant(estimate[key]) for key in ("value", "low", "high"))
     year, year_low, year_high = (significant(kilowatt_hours_a_year(estimate[key])) for key in ("value", "low", "high"))
-    said.append(f"  Estimated from CPU time: {watts} W ({low} to {high}), {year} kWh a year ({year_low} to {year_high}).")
+    at = f"at this {seconds(report['settings']['interval_seconds'])} interval"
+    said.append(f"  Estimated from CPU time, {at}: {watts} W ({low} to {high}), {year} kWh a year ({year_low} to {year_high}).")
     return said
 
 
@@ -155,9 +156,10 @@ def _cost(report: dict[str, Any], name: str, title: str) -> list[str]:
     if measured is not None:
         energy = f"host {interval(measured[1]['effect'], 1, 'J', sign=True)} measured"
     else:
-        estimate = metric["estimated"]["effect"]
+        total = report["metrics"].get(f"{name}_total") or metric
+        estimate = total["estimated"]["effect"]
         low, high = significant(estimate["low"], 2), significant(estimate["high"], 2)
-        energy = f"cluster {_plus(estimate['value'])} J est. ({low} to {high})"
+        energy = f"in all {_plus(estimate['value'])} J est. ({low} to {high})"
     unit = "CPU-s" if actor is None else "CPU-s cluster + actor"
     return [f"{title}, {unit}: {', '.join(parts)}; {energy}."]
 

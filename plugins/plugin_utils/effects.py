@@ -21,8 +21,10 @@ METRICS: dict[str, tuple[str, str]] = {
     "idle": ("CPU", "nothing to deliver, cluster side"),
     "deploy": ("CPU-seconds", "a deployment, cluster side, above idle"),
     "deploy_actor": ("CPU-seconds", "a deployment, what the actor runs"),
+    "deploy_total": ("CPU-seconds", "a deployment, cluster side above idle and actor together"),
     "change": ("CPU-seconds per change", "a change, cluster side, above rest"),
     "change_actor": ("CPU-seconds per change", "a change, what the actor runs"),
+    "change_total": ("CPU-seconds per change", "a change, cluster side above rest and actor together"),
 }
 #: The same on measured energy of the whole host.
 ENERGY_METRICS: dict[str, tuple[str, str]] = {
@@ -94,6 +96,9 @@ def period_metrics(record: dict[str, Any]) -> dict[str, float | None]:
     above = _above(update, cpu_of, metrics["rest"])
     metrics["change"] = above / changes if above is not None and changes else None
     metrics["change_actor"] = math.fsum(actor_of(phase) for phase in update) / changes if _usable(update) and changes else None
+    for name in ("deploy", "change"):
+        cluster, actor = metrics[name], metrics[f"{name}_actor"]
+        metrics[f"{name}_total"] = None if cluster is None or actor is None else cluster + actor
     return metrics
 
 
@@ -274,7 +279,10 @@ def _judge(table: dict[str, dict[str, Any]], primary: str | None, alpha: float) 
     for name, metric in table.items():
         metric["primary"] = name == primary
         metric["effect"]["p_adjusted"] = adjusted.get(name)
-        metric["effect"]["verdict"] = statistics.verdict(metric["effect"], alpha, adjusted.get(name))
+        word = statistics.verdict(metric["effect"], alpha, adjusted.get(name))
+        # Where no data could have given a small enough p, "cannot tell" would say something about the data that it does not.
+        attainable = (metric["effect"]["smallest_p"] or 1.0) * (len(family) if name in family else 1) < alpha
+        metric["effect"]["verdict"] = None if word == statistics.CANNOT_TELL and not attainable else word
 
 
 def primary_metric(plan: dict[str, Any]) -> str | None:

@@ -63,7 +63,9 @@ def read_plan(path: str | Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise KjouleError(f"plan {path.name}", expected="JSON", seen=str(error)) from error
+        raise KjouleError(
+            f"plan {path}", expected="JSON", seen=str(error), next_step="restore the file, or remove that run's folder"
+        ) from error
     if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
         seen = repr(plan.get("schema")) if isinstance(plan, dict) else type(plan).__name__
         raise KjouleError(f"plan {path.name}", expected=f"schema {SCHEMA}", seen=seen, next_step="read it with the version that wrote it")
@@ -227,7 +229,10 @@ def newest_run(reports_dir: str | Path, host: str) -> str | None:
     created = []
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
         if folder.is_dir() and _RUN_ID.fullmatch(folder.name):
-            plan = read_plan(run_files(root, folder.name, host)["plan"])
+            try:
+                plan = read_plan(run_files(root, folder.name, host)["plan"])
+            except KjouleError:  # one damaged run does not hide the others; asked for by name, it says what is wrong
+                continue
             if plan is not None:
                 created.append((plan["created_at"], folder.name))
     return max(created)[1] if created else None

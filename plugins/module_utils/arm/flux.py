@@ -21,7 +21,7 @@ import urllib.request
 from typing import Any, Callable
 
 from ..energy.clocks import ProcessClock
-from ..errors import KjouleError
+from ..errors import KjouleError, PeriodInvalid
 from ..experiment.workload import Revision, write_app
 from ..lab.ports import free_ports
 from ..lab.process import ManagedProcess, spawn
@@ -156,7 +156,12 @@ class FluxArm:
         """``{reconciles: {controller: {result: number}}}`` since the controllers began, from their own metrics."""
         reconciles: dict[str, dict[str, int]] = {}
         for name in ("source-metrics", "kustomize-metrics"):
-            for controller, result, value in _RECONCILES.findall(self._http(self._ports[name], "/metrics")):
+            page = self._http(self._ports[name], "/metrics")
+            if not page:
+                raise PeriodInvalid(
+                    f"Flux's reconciles cannot be counted: no answer from {name.replace('metrics', 'controller')} on /metrics"
+                )
+            for controller, result, value in _RECONCILES.findall(page):
                 if controller in ("gitrepository", "kustomization"):
                     reconciles.setdefault(controller, {})[result] = int(float(value))
         return {"reconciles": reconciles}

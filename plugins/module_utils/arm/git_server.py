@@ -63,6 +63,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "GIT_PROTOCOL": self.headers.get("Git-Protocol") or "",
             "REMOTE_ADDR": self.client_address[0],
             "REMOTE_USER": "operator",
+            # The children's settings (no housekeeping) and the mark by which what a crash leaves is found.
+            **{name: os.environ[name] for name in ("GIT_CONFIG_GLOBAL", "KJOULE_OWNER") if name in os.environ},
         }
         done = subprocess.run(["git", "http-backend"], input=body, capture_output=True, env=environment, check=False)
         self._account()

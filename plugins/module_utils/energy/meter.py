@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Windows: what the components, the machine and the energy counters did between two moments.
 
-Between the edges only the sampler runs: it reads the same clocks every ``sample_seconds``, so that a picture over time can be drawn, a
+Of the meter, only the sampler runs between the edges: it reads the same clocks every ``sample_seconds``, so that a picture over time can be drawn, a
 wrapped counter loses nothing, and the death of a component is noticed.
 """
 

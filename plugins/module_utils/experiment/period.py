@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One period: a fresh lab, one arm, the phases of the scenario, each in a window of its own.
 
-Order of work around a window: counters, edge, what the phase does, edge, counters, then the state of the cluster. Nothing but the phase and
-the sampler runs between the edges.
+Order of work around a window: counters, edge, what the phase does, edge, counters, then the state of the cluster. Between the edges runs the
+phase and the sampler; and, while a delivery converges, a watch on what has to become ready: that is how its end is seen. What the watch
+costs this process is the component ``kjoule``; what it costs the API server cannot be told apart and counts for the cluster, in both arms.
 """
 
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import time
 from typing import Any, Callable
@@ -166,7 +168,8 @@ class Period:
         self._actor.take_use()
         start = self._meter.edge()
         changes, converged = work()
-        self._meter.hold(float(phase.get("hold_seconds") or 0.0) - (time.monotonic_ns() - start.t_ns) / 1e9)
+        spent = (time.monotonic_ns() - start.t_ns) / 1e9
+        self._meter.hold(window_seconds(spent, float(phase.get("hold_seconds") or 0.0), float(self.settings["interval_seconds"])) - spent)
         end = self._end_edge(phase, start)
         use = self._actor.take_use()
         after = self._arm.counters() if installed else {"reconciles": {}}
@@ -253,6 +256,17 @@ class Period:
             body = {name: value for name, value in item.items() if name in ("spec", "data")}
             api.patch(path, body, field_manager="somebody")
         return len(edited)
+
+
+def window_seconds(spent_seconds: float, hold_seconds: float, interval_seconds: float) -> float:
+    """How long a window is to last: its hold, and beyond that whole reconcile intervals.
+
+    Flux works in bursts, one for each interval. A window that ends with a delivery ends right after a burst, and would hold one burst more than
+    its length accounts for; one of whole intervals does not. A phase without a hold ends when its work is done.
+    """
+    if hold_seconds <= 0 or spent_seconds <= hold_seconds:
+        return max(hold_seconds, spent_seconds)
+    return hold_seconds + math.ceil((spent_seconds - hold_seconds) / interval_seconds) * interval_seconds
 
 
 def _difference(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import stat
 import time
@@ -22,6 +23,7 @@ from ..errors import KjouleError
 from .identity import boot_id, check_lab_id, find_marked, owner, owner_alive, pid_namespace
 
 OWNER_FILE = "owner.json"
+_PAYLOAD = re.compile(r"ansible_[A-Za-z0-9_.]+_payload_[A-Za-z0-9_]+")
 
 
 def disk_error(what: str, path: str, error: OSError) -> KjouleError:
@@ -88,6 +90,24 @@ def labs_locked(state_dir: str) -> Iterator[str]:
         os.close(handle)
 
 
+def payload_directory(file: str = __file__) -> str | None:
+    """Where Ansible has unpacked the module that this code came in, None when it did not come so. A SIGKILL leaves it behind."""
+    parts = file.split(os.sep)
+    for index, part in enumerate(parts):
+        if _PAYLOAD.fullmatch(part):
+            return os.sep.join(parts[: index + 1])
+    return None
+
+
+def remove_payload(path: object) -> None:
+    """Remove what ``payload_directory`` of a dead owner named, if it still is such a directory of this user's."""
+    if isinstance(path, str) and _PAYLOAD.fullmatch(os.path.basename(path)):
+        with contextlib.suppress(OSError):
+            seen = os.lstat(path)
+            if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid():
+                shutil.rmtree(path, ignore_errors=True)
+
+
 def owner_record(lab_id: str) -> dict[str, Any]:
     me = owner()
     return {
@@ -97,6 +117,7 @@ def owner_record(lab_id: str) -> dict[str, Any]:
         "start_ticks": me.start_ticks,
         "boot_id": boot_id(),
         "pid_namespace": pid_namespace(),
+        "payload": payload_directory(),
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import KjouleError
-from .directory import disk_error, is_owned, labs_directory, labs_locked, read_owner, remove_lab_directory
+from .directory import disk_error, is_owned, labs_directory, labs_locked, read_owner, remove_lab_directory, remove_payload
 from .identity import MARKER, MarkedProcess, ProcessIdentity, boot_id, find_marked, identify, marker_environment
 
 __all__ = [
@@ -333,6 +333,7 @@ def _sweep_directories(state_dir: str, check: bool) -> list[dict[str, Any]]:
             entry = {"kind": "directory", "name": name, "pid": record.get("pid"), "path": path, "lab_id": name, "action": "would remove"}
             if not check:
                 try:
+                    remove_payload(record.get("payload"))
                     remove_lab_directory(path)
                     entry["action"] = "removed"
                 except KjouleError as error:
