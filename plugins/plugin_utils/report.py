@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 
 from ..module_utils.errors import KjouleError
 from . import effects
@@ -392,12 +392,13 @@ def _markdown_method(report: dict[str, Any]) -> list[str]:
         "- Randomised complete blocks: each holds one period of either side in a fresh lab, in an order drawn from the recorded seed.",
         f"- Test: exact paired sign-flip permutation, two-sided, alpha {settings['alpha']:g}. Interval: t. "
         f"Equivalence: two one-sided t tests with a margin of {settings['margin_cpu'] * 1000:g} mCPU (rest and idle), fixed in the plan.",
-        "- One primary metric; the p of the others is adjusted by Holm. With few blocks it cannot reach alpha, whatever the data: then there is no verdict, "
-        "read the interval.",
+        "- One primary metric; the p of the others is adjusted by Holm. With few blocks it cannot reach alpha, whatever the data: then "
+        "there is no verdict, read the interval.",
         "- Different: p below alpha and an interval clear of 0. Equivalent: the interval lies inside the margin. Otherwise: cannot tell.",
-        "- No value is left out for being large or small. An invalid period leaves out its whole block; different objects on the two sides are "
-        "a warning, which stands first.",
-        "- A delivery is seen to have ended through a watch on the API. What the watch costs the API server is part of the cluster side, in both arms.",
+        "- No value is left out for being large or small. An invalid period leaves out its whole block; different objects on the two sides "
+        "are a warning, which stands first.",
+        "- A delivery is seen to have ended through a watch on the API. What the watch costs the API server is part of the cluster side, "
+        "in both arms.",
         "- Bounds of an estimate join both uncertainties: the coefficient's bounds at the ends of the interval of the CPU time.",
         "",
     ]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Windows: what the components, the machine and the energy counters did between two moments.
 
-Of the meter, only the sampler runs between the edges: it reads the same clocks every ``sample_seconds``, so that a picture over time can be drawn, a
-wrapped counter loses nothing, and the death of a component is noticed.
+Of the meter, only the sampler runs between the edges: it reads the same clocks every ``sample_seconds``, so that a picture over time can be
+drawn, a wrapped counter loses nothing, and the death of a component is noticed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One period: a fresh lab, one arm, the phases of the scenario, each in a window of its own.
 
-Order of work around a window: counters, edge, what the phase does, edge, counters, then the state of the cluster. Between the edges runs the
-phase and the sampler; and, while a delivery converges, a watch on what has to become ready: that is how its end is seen. What the watch
-costs this process is the component ``kjoule``; what it costs the API server cannot be told apart and counts for the cluster, in both arms.
+Order of work around a window: counters, edge, what the phase does, edge, counters, then the state of the cluster. Between the edges run
+the phase and the sampler; and, while a delivery converges, a watch on what has to become ready: that is how its end is seen. What the
+watch costs this process is the component ``kjoule``; what it costs the API server cannot be told apart and counts for the cluster, in
+both arms.
 """
 
 from __future__ import annotations
@@ -261,8 +262,8 @@ class Period:
 def window_seconds(spent_seconds: float, hold_seconds: float, interval_seconds: float) -> float:
     """How long a window is to last: its hold, and beyond that whole reconcile intervals.
 
-    Flux works in bursts, one for each interval. A window that ends with a delivery ends right after a burst, and would hold one burst more than
-    its length accounts for; one of whole intervals does not. A phase without a hold ends when its work is done.
+    Flux works in bursts, one for each interval. A window that ends with a delivery ends right after a burst, and would hold one burst more
+    than its length accounts for; one of whole intervals does not. A phase without a hold ends when its work is done.
     """
     if hold_seconds <= 0 or spent_seconds <= hold_seconds:
         return max(hold_seconds, spent_seconds)

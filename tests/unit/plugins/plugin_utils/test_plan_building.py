@@ -27,14 +27,14 @@ def test_the_day_is_resolved_into_seconds():
     phases = build()["settings"]["scenario"]
     assert [(phase["name"], phase["hold_seconds"]) for phase in phases] == [
         ("idle", 3),
-        ("deploy", 0),
+        ("deploy", 6),
         ("steady", 6),
-        ("update", 0),
+        ("update", 9),
         ("drift", 4.5),
         ("prune", 3),
         ("teardown", 0),
     ]
-    assert phases[3] == {"kind": "update", "name": "update", "hold_seconds": 0, "change": "image", "apps": 1, "times": 3}
+    assert phases[3] == {"kind": "update", "name": "update", "hold_seconds": 9, "change": "image", "apps": 1, "times": 3}
 
 
 def test_every_block_holds_every_side_once_and_orders_vary():

@@ -314,7 +314,10 @@ controller_runtime_reconcile_total{controller="bucket",result="success"} 3
 """
 
 
-def test_reconciles_come_from_the_controllers_own_metrics(make):
+@pytest.fixture
+def metrics_port():
+    """A controller's metrics page on loopback."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -327,9 +330,19 @@ def test_reconciles_come_from_the_controllers_own_metrics(make):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
         thread = threading.Thread(target=web.serve_forever, args=(0.01,))
         thread.start()
-        arm = make()
-        arm._ports = {"source-metrics": free_ports(["none"])["none"], "kustomize-metrics": web.server_port}
-        counters = arm.counters()
+        yield web.server_port
         web.shutdown()
         thread.join()
-    assert counters == {"reconciles": {"kustomization": {"error": 1, "requeue_after": 12}}}
+
+
+def test_reconciles_come_from_the_controllers_own_metrics(make, metrics_port):
+    arm = make()
+    arm._ports = {"source-metrics": metrics_port, "kustomize-metrics": metrics_port}
+    assert arm.counters() == {"reconciles": {"kustomization": {"error": 1, "requeue_after": 12}}}
+
+
+def test_a_controller_that_cannot_be_counted_makes_the_period_invalid(make, metrics_port):
+    arm = make()
+    arm._ports = {"source-metrics": metrics_port, "kustomize-metrics": free_ports(["none"])["none"]}
+    with pytest.raises(PeriodInvalid, match="kustomize-controller"):
+        arm.counters()

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.clocks import ProcessClock
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment import period as module
-from ansible_collections.kjoule.bench.plugins.module_utils.experiment.period import Period, tool_clocks
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment.period import Period, tool_clocks, window_seconds
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.api import ApiUnavailable
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import identify
 
@@ -167,6 +167,7 @@ def make(monkeypatch, tmp_path):
             "lab": "kwok",
             "apps": 2,
             "sample_seconds": 0.01,
+            "interval_seconds": 0.2,
             "settle_seconds": 0.0,
             "baseline_seconds": 0.05,
             "timeout_seconds": 10,
@@ -273,3 +274,16 @@ def test_what_another_try_would_not_cure_is_raised_and_nothing_is_left(make):
 def test_the_tool_measures_itself():
     clocks = {clock.name: clock for clock in tool_clocks()}
     assert clocks["kjoule"].identity.pid == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("spent", "hold", "seconds"),
+    [
+        (0.5, 6, 6),  # converged within the hold: every window is as long as the hold
+        (6.1, 6, 9),  # later: one interval of 3 s more, so that no window ends with a burst
+        (12.5, 6, 15),
+        (4.2, 0, 4.2),  # no hold: it ends with its work
+    ],
+)
+def test_a_window_lasts_its_hold_and_then_whole_intervals(spent, hold, seconds):
+    assert window_seconds(spent, hold, 3) == seconds

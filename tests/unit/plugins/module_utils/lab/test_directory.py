@@ -46,3 +46,32 @@ def test_a_full_disk_is_told_and_keeps_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["lease.json"]
+
+
+def test_the_unpacked_module_of_a_killed_period_goes_with_its_lab(tmp_path, lab_id):
+    payload = tmp_path / "ansible_kjoule.bench.period_payload_x7k_9q2a" / "ansible_kjoule.bench.period_payload.zip"
+    file = payload / "ansible_collections" / "kjoule" / "bench" / "plugins" / "module_utils" / "lab" / "directory.py"
+    root = payload.parent
+    root.mkdir()
+    assert directory.payload_directory(str(file)) == str(root)
+    assert directory.payload_directory("/usr/share/ansible/collections/lab/directory.py") is None
+    state = tmp_path / "state"
+    lab = pathlib.Path(directory.create_lab_directory(str(state), lab_id))
+    owner = json.loads((lab / "owner.json").read_text())
+    (lab / "owner.json").write_text(json.dumps({**owner, "start_ticks": owner["start_ticks"] - 1, "payload": str(root)}))
+    assert [entry["action"] for entry in of(lab_id, sweep(str(state), check=True))] == ["would remove"]
+    assert root.exists()
+    assert [entry["action"] for entry in of(lab_id, sweep(str(state)))] == ["removed"]
+    assert not root.exists()
+
+
+def test_what_is_no_unpacked_module_stays(tmp_path):
+    kept = [tmp_path / "precious", tmp_path / "target"]
+    for path in kept:
+        path.mkdir()
+    link = tmp_path / "ansible_x_payload_link"
+    link.symlink_to(kept[1])
+    for path in (str(kept[0]), str(link), str(tmp_path / "ansible_x_payload_gone"), None, 7):
+        directory.remove_payload(path)
+    assert all(path.is_dir() for path in kept)
+    assert link.is_symlink()
