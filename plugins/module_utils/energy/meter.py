@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Windows: what the components, the machine and the energy counters did between two moments.
 
-Of the meter, only the sampler runs between the edges: it reads the same clocks every ``sample_seconds``, so that a picture over time can be
-drawn, a wrapped counter loses nothing, and the death of a component is noticed.
+Of the meter, only the samplers run between the edges: one reads the same clocks every ``sample_seconds``, so that a picture over time
+can be drawn and the death of a component is noticed; the other (windows.Recorder) reads the energy, so that a wrapped counter loses
+nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, Callable
 
 from ..errors import KjouleError, PeriodInvalid
 from .clocks import MachineTime, ProcessClock, machine_difference, machine_time
-from .rapl import RaplSource, Reading, energy_window
+from .source import Reading, Source, Vanished
+from .windows import Moment, Recorder
 
 
 @dataclass
@@ -24,7 +26,7 @@ class Edge:
     t_ns: int
     cpu_ns: dict[str, int]
     machine: MachineTime
-    energy: Reading | None
+    energy: tuple[Reading, Moment] | None
 
 
 @dataclass
@@ -36,25 +38,33 @@ class Meter:
     """
 
     clocks: list[ProcessClock]
-    source: RaplSource | None
+    source: Source | None
     sample_seconds: float
     watch: Callable[[], str | None]
     fault: str | None = None
     wake: threading.Event = field(default_factory=threading.Event)
     _sample_times: list[int] = field(default_factory=list)
     _sample_cpu: dict[str, list[int]] = field(default_factory=dict)
-    _energy: list[Reading] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
+    _recorder: Recorder | None = None
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            self._recorder = Recorder(self.source, self.sample_seconds, lambda reason: self._spoil(f"the energy source vanished: {reason}"))
 
     def start(self) -> None:
-        """Start the sampler."""
+        """Start the samplers."""
+        if self._recorder is not None:
+            self._recorder.start()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the sampler. Idempotent."""
+        """Stop the samplers. Idempotent."""
+        if self._recorder is not None:
+            self._recorder.stop()
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -87,8 +97,9 @@ class Meter:
             before = time.monotonic_ns()
             cpu = {clock.name: clock.checked_read_ns() for clock in self.clocks}
             machine = machine_time()
-            energy = self._read_energy()
-            return Edge((before + time.monotonic_ns()) // 2, cpu, machine, energy)
+            t_ns = (before + time.monotonic_ns()) // 2
+            # Last, because a meter may take its time; its window has edges of its own.
+            return Edge(t_ns, cpu, machine, self._read_energy())
 
     def window(self, start: Edge, end: Edge) -> dict[str, Any]:
         """The difference of two edges: ``{start_ns, end_ns, seconds, cpu_seconds, machine, energy}``."""
@@ -101,34 +112,35 @@ class Meter:
             "machine": machine_difference(start.machine, end.machine),
             "energy": [],
         }
-        if self.source is not None and start.energy is not None and end.energy is not None:
-            inside = [r for r in self._energy if start.energy.t_before_ns <= r.t_before_ns <= end.energy.t_before_ns]
-            result["energy"] = [energy_window(self.source, inside)]
+        if self._recorder is not None and start.energy is not None and end.energy is not None:
+            result["energy"] = [self._recorder.window(start.energy, end.energy)]
         return result
 
     def samples(self) -> dict[str, Any]:
-        """What the sampler saw: ``{t_ns: [...], cpu_ns: {component: [...]}, energy: {t_ns, joules} or None}``, cumulative values.
+        """What the sampler saw: ``{t_ns: [...], cpu_ns: {component: [...]}, energy: Recorder.samples() or None}``, cumulative values.
 
         A component that was not there at a sample has 0 there.
         """
-        energy = None
-        if self.source is not None:
-            energy = {"t_ns": [r.t_before_ns for r in self._energy], "values_uj": [list(r.values_uj) for r in self._energy]}
         return {
             "t_ns": list(self._sample_times),
             "cpu_ns": {name: list(values) for name, values in self._sample_cpu.items()},
-            "energy": energy,
+            "energy": self._recorder.samples() if self._recorder is not None else None,
         }
 
-    def _read_energy(self) -> Reading | None:
-        if self.source is None:
+    def _read_energy(self) -> tuple[Reading, Moment] | None:
+        if self._recorder is None:
             return None
         try:
-            reading = self.source.read()
-        except KjouleError as error:
+            return self._recorder.edge()
+        except Vanished as error:
             raise PeriodInvalid(f"the energy source vanished: {error}") from error
-        self._energy.append(reading)
-        return reading
+        except KjouleError as error:
+            raise PeriodInvalid(f"the energy source did not answer at an edge: {error}") from error
+
+    def _spoil(self, reason: str) -> None:
+        if self.fault is None:
+            self.fault = reason
+        self.wake.set()
 
     def _run(self) -> None:
         while not self._stop.wait(self.sample_seconds):
@@ -139,8 +151,7 @@ class Meter:
             except PeriodInvalid as error:
                 reason = str(error)
             if reason is not None:
-                self.fault = reason
-                self.wake.set()
+                self._spoil(reason)
                 return
 
     def _sample(self) -> None:
@@ -154,4 +165,3 @@ class Meter:
                 self._sample_cpu.setdefault(name, [0] * count).append(value)
             for values in self._sample_cpu.values():
                 values.extend([0] * (count + 1 - len(values)))
-            self._read_energy()

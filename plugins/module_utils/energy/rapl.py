@@ -1,70 +1,130 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """RAPL counters of the Linux powercap tree (Documentation/power/powercap), as a source of host energy.
 
-Package zones plus their dram sub-zones, each once. core and uncore lie inside the package, psys contains it, and the
-memory-mapped twins (intel-rapl-mmio) count the same energy again: none of these is added.
+The total is every package and every dram zone once, or psys alone where it is chosen. What counts the same energy again is listed and
+not added: core and uncore lie inside the package, psys contains it, memory-mapped twins (intel-rapl-mmio) and the mirrored per-die
+counters of some AMD parts repeat it.
 """
 
 from __future__ import annotations
 
+import errno
+import grp
 import os
+import pwd
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import KjouleError
+from .source import Accuracy, Channel, Clock, Reading, Vanished, description_of
 
-RESOLUTION_JOULES = 1e-6
+OPTIONS = ("sysfs_root", "psys")
+
+#: energy_uj shows microjoules; the counter steps by 2^-14 J on most parts (Intel SDM vol. 3B, 15.10.1), by 2^-16 J on AMD's.
+RESOLUTION_JOULES = 61e-6
 UPDATE_SECONDS = 0.001  # the counters move about once a millisecond (Intel SDM vol. 3B, 15.10)
+LIMIT_WATTS = 2000.0  # several times what the largest package of today draws at its peak
+ACCURACY = Accuracy(None, "neither Intel nor AMD states one")
+MIRROR_LOOKS = 4
+
+UDEV_RULE = 'SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chgrp power /sys%p/energy_uj", RUN+="/bin/chmod g+r /sys%p/energy_uj"'
 
 
 @dataclass(frozen=True)
 class Zone:
-    """One counter: its energy file and the value at which it wraps (microjoules)."""
+    """One counter: its label, its energy file and the value at which it wraps (microjoules; 0: not known)."""
 
-    name: str
+    label: str
     path: str
     range_uj: int
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Counter values in microjoules, zone by zone, read between two moments of the monotonic clock."""
-
-    t_before_ns: int
-    values_uj: tuple[int, ...]
-    t_after_ns: int
-
-
 class RaplSource:
-    """Counters of one host. Raises KjouleError when there are none, or when this user may not read them."""
+    """Counters of one host. Raises KjouleError when there are none, or when this user may not read them.
+
+    sysfs_root: where the powercap tree hangs, below ``class/powercap``. psys: take the platform counter instead of packages and memory.
+    """
 
     kind = "counter"
     name = "rapl"
 
-    def __init__(self, sysfs_root: str = "/sys") -> None:
-        self.sysfs_root = sysfs_root
-        self.zones = _zones(os.path.join(sysfs_root, "class", "powercap"))
-        self.scope = "rapl:package+dram" if any(zone.name.endswith("dram") for zone in self.zones) else "rapl:package"
+    def __init__(self, sysfs_root: str = "/sys", psys: bool = False, clock: Clock = time.monotonic_ns) -> None:
+        self.resolution = RESOLUTION_JOULES
+        self.update_seconds = UPDATE_SECONDS
+        self.accuracy = ACCURACY
+        self.warnings: list[str] = []
+        self._clock = clock
+        powercap = os.path.join(sysfs_root, "class", "powercap")
+        found = _zones(powercap)
+        chosen = found["psys"][:1] if psys else found["package"] + found["dram"]
+        if not chosen:
+            raise KjouleError(
+                f"RAPL has no {'psys' if psys else 'package'} zone here",
+                expected=f"one below {powercap}",
+                seen=", ".join(zone.label for zones in found.values() for zone in zones),
+                next_step="leave the option psys out: packages and memory are counted then" if psys else "set the option psys to true",
+            )
+        self.zones = self._without_mirrors(chosen)
+        counted = {zone.path for zone in self.zones}
+        self.not_added = [zone.label for zones in found.values() for zone in zones if zone.path not in counted]
+        self.scope = "rapl:psys" if psys else "rapl:package+dram" if found["dram"] else "rapl:package"
+        self.channels = tuple(Channel(zone.label, "J", zone.range_uj * 1e-6 or None, LIMIT_WATTS) for zone in self.zones)
         self.read()
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "scope": self.scope,
-            "resolution_joules": RESOLUTION_JOULES,
-            "update_seconds": UPDATE_SECONDS,
-            "zones": [zone.name for zone in self.zones],
-        }
+        return description_of(
+            self,
+            resolution_joules=self.resolution,
+            zones=[zone.label for zone in self.zones],
+            not_added=self.not_added,
+            warnings=self.warnings,
+        )
 
     def read(self) -> Reading:
-        before = time.monotonic_ns()
-        values = tuple(_read_counter(zone) for zone in self.zones)
-        return Reading(before, values, time.monotonic_ns())
+        before = self._clock()
+        values = tuple(_read_counter(zone) * 1e-6 for zone in self.zones)
+        return Reading(before, values, self._clock())
+
+    def close(self) -> None:
+        """Nothing is held: files are opened for each reading, so that a zone that was registered again is found."""
+
+    def _without_mirrors(self, zones: list[Zone]) -> list[Zone]:
+        """The zones, each counter once.
+
+        A counter read between two readings of another one always lies between them only if both are the same counter; two sockets of one
+        machine would have to have used the same energy to the microjoule.
+        """
+        kept: list[Zone] = []
+        for zone in zones:
+            twin = next((one for one in kept if _same_counter(one, zone)), None)
+            if twin is None:
+                kept.append(zone)
+            else:
+                self.warnings.append(f"{zone.label} repeats the counter of {twin.label}: counted once")
+        return kept
 
 
-def _zones(powercap: str) -> list[Zone]:
+def make(options: dict[str, Any]) -> RaplSource:
+    """The source from ``{sysfs_root, psys}``. Raises KjouleError as RaplSource does."""
+    psys = options.get("psys") or False
+    if not isinstance(psys, bool):
+        raise KjouleError("option psys of rapl", expected="true or false", seen=repr(psys))
+    return RaplSource(str(options.get("sysfs_root") or "/sys"), psys)
+
+
+def _same_counter(one: Zone, other: Zone) -> bool:
+    if one.label.rpartition("/")[2] == "dram" != (other.label.rpartition("/")[2] == "dram") or one.range_uj != other.range_uj:
+        return False
+    for _look in range(MIRROR_LOOKS):
+        before, between, after = _read_counter(one), _read_counter(other), _read_counter(one)
+        if between == 0 or not before <= between <= after:
+            return False
+    return True
+
+
+def _zones(powercap: str) -> dict[str, list[Zone]]:
+    """All zones by kind: package, dram, psys, and ``inside`` for those that lie within a package."""
     try:
         entries = sorted(os.listdir(powercap))
     except OSError:
@@ -74,34 +134,31 @@ def _zones(powercap: str) -> list[Zone]:
             seen="no such directory",
             next_step="on bare metal load the module intel_rapl_msr; inside a virtual machine there is none",
         ) from None
-    zones: dict[str, Zone] = {}
-    packages: dict[str, str] = {}
-    for entry in entries:
-        if not entry.startswith("intel-rapl:"):
-            continue
+    found: dict[str, list[Zone]] = {"package": [], "dram": [], "psys": [], "inside": []}
+    labels: dict[str, str] = {}
+    # The memory-mapped twins come last: on a host that has only them, they are what there is.
+    for entry in sorted(entries, key=lambda name: (name.startswith("intel-rapl-mmio:"), name)):
+        prefix, *numbers = entry.split(":")
         directory = os.path.join(powercap, entry)
         name = _text(os.path.join(directory, "name"))
-        parts = entry.split(":")
-        if name is None or len(parts) not in (2, 3):
+        if prefix not in ("intel-rapl", "intel-rapl-mmio") or name is None or len(numbers) not in (1, 2):
             continue
-        if len(parts) == 2 and name.startswith("package"):
-            label = packages[entry] = name
-        elif len(parts) == 3 and name == "dram":
-            label = f"{packages.get(':'.join(parts[:2]), ':'.join(parts[:2]))}/dram"
-        else:
-            continue
-        if label not in zones:  # a second zone of one name is a mirror of the first
-            zones[label] = Zone(
-                label, os.path.join(directory, "energy_uj"), int(_text(os.path.join(directory, "max_energy_range_uj")) or 0)
-            )
-    if not zones:
+        parent = labels.get(f"{prefix}:{numbers[0]}", f"{prefix}:{numbers[0]}")
+        top = len(numbers) == 1
+        label = labels[entry] = name if top else f"{parent}/{name}"
+        kind = name.partition("-")[0] if top else name if name == "dram" else "inside"
+        if kind not in found or any(zone.label == label for zone in found[kind]):
+            kind, label = "inside", f"{label} ({entry})"
+        limit = _text(os.path.join(directory, "max_energy_range_uj")) or ""
+        found[kind].append(Zone(label, os.path.join(directory, "energy_uj"), int(limit) if limit.isdecimal() else 0))
+    if not (found["package"] or found["psys"]):
         raise KjouleError(
             "RAPL cannot be read",
             expected=f"a package zone below {powercap}",
             seen=", ".join(entries) or "an empty directory",
             next_step="on bare metal load the module intel_rapl_msr",
         )
-    return list(zones.values())
+    return found
 
 
 def _text(path: str) -> str | None:
@@ -117,91 +174,33 @@ def _read_counter(zone: Zone) -> int:
         with open(zone.path, "rb") as stream:
             return int(stream.read())
     except PermissionError as error:
-        raise KjouleError(
-            f"RAPL counter {zone.path} may not be read",
-            seen="permission denied (root only since the kernel's fix of CVE-2020-8694)",
-            next_step="run as root, or let a group of your choice read energy_uj by a udev rule",
-        ) from error
+        raise refused(f"RAPL counter {zone.path}", zone.path, "root only since the kernel's fix of CVE-2020-8694", UDEV_RULE) from error
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENODEV):
+            raise Vanished(f"RAPL counter {zone.path} vanished", expected=f"zone {zone.label} to stay", seen=str(error)) from error
         raise KjouleError(f"RAPL counter {zone.path} cannot be read", expected="a number of microjoules", seen=str(error)) from error
 
 
-def energy_window(source: RaplSource, readings: list[Reading]) -> dict[str, Any]:
-    """Energy between the first and the last reading: joules, seconds, uncertainty with its parts, and whether it can be trusted.
-
-    Sums the differences of neighbouring readings, corrected for at most one wrap each; readings further apart than a quarter of
-    the shortest wrap time (at the power seen) make the window invalid, because a wrap could have been missed.
-    """
-    reasons: list[str] = []
-    joules = 0.0
-    for earlier, later in zip(readings, readings[1:]):
-        for zone, old, new in zip(source.zones, earlier.values_uj, later.values_uj):
-            delta = new - old
-            if delta < 0:
-                if zone.range_uj <= 0:
-                    reasons.append(f"{zone.name}: the counter fell and its range is not known")
-                    continue
-                delta += zone.range_uj
-                if delta > zone.range_uj // 4:
-                    reasons.append(f"{zone.name}: the counter fell further than a wrap explains: it was reset")
-                    continue
-            joules += delta * 1e-6
-    first, last = readings[0], readings[-1]
-    seconds = ((last.t_before_ns + last.t_after_ns) - (first.t_before_ns + first.t_after_ns)) / 2e9
-    power = joules / seconds if seconds > 0 else 0.0
-    if seconds <= 0:
-        reasons.append("the window has no length")
-    elif seconds >= 1.0 and joules == 0.0:
-        reasons.append("the counters did not move: frozen")
-    if power > 0:
-        gap = max(((b.t_before_ns - a.t_after_ns) / 1e9 for a, b in zip(readings, readings[1:])), default=0.0)
-        wraps = [zone.range_uj * 1e-6 / power for zone in source.zones if zone.range_uj > 0]
-        if wraps and gap > min(wraps) / 4:
-            reasons.append(f"readings are {gap:.0f} s apart, more than a quarter of the wrap time of {min(wraps):.0f} s")
-    edges = power * sum((reading.t_after_ns - reading.t_before_ns) / 2e9 for reading in (first, last))
-    update = 2 * power * UPDATE_SECONDS
-    resolution = 2 * RESOLUTION_JOULES * len(source.zones)
-    return {
-        "source": source.name,
-        "scope": source.scope,
-        "kind": "measured",
-        "joules": joules,
-        "seconds": seconds,
-        "uncertainty_joules": edges + update + resolution,
-        "readings": len(readings),
-        "valid": not reasons,
-        "reasons": reasons,
-        "parts": {"edges_joules": edges, "update_joules": update, "resolution_joules": resolution},
-    }
+def refused(what: str, path: str, why: str, udev_rule: str) -> KjouleError:
+    """What to say to a user who may not read a file of sysfs: who may, and each way of being one of them."""
+    user = _name(pwd.getpwuid, os.geteuid())
+    status = os.stat(path)
+    owner, group, mode = _name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid), status.st_mode & 0o777
+    ways = ["become: true"]
+    if mode & 0o040:
+        ways.append(f"put {user} into the group {group}, which may read it")
+    ways.append(f"let a group of your choice read it with the udev rule {udev_rule}")
+    ways.append("give the Python that measures the capability CAP_DAC_READ_SEARCH")
+    return KjouleError(
+        f"{what} may not be read",
+        expected=f"user {user} to have read permission",
+        seen=f"owner {owner}, group {group}, mode {mode:04o} ({why})",
+        next_step="; or ".join(ways),
+    )
 
 
-def choose_source(setting: Any) -> tuple[RaplSource | None, dict[str, Any]]:
-    """The source of a run and its description for the journal's header.
-
-    ``setting`` is ``auto``, ``rapl``, ``estimate`` or ``{rapl: {sysfs_root: DIRECTORY}}``. ``auto`` falls back to the estimate and says
-    why; ``rapl`` raises KjouleError where it cannot be read.
-    """
-    unavailable: list[str] = []
-    root = "/sys"
-    wanted = setting or "auto"
-    if isinstance(wanted, dict) and list(wanted) == ["rapl"]:
-        root = str((wanted["rapl"] or {}).get("sysfs_root") or "/sys")
-        wanted = "rapl"
-    if wanted not in ("auto", "rapl", "estimate"):
-        raise KjouleError(
-            "the energy source is not known", expected="auto, rapl or estimate", seen=repr(setting), next_step="set kjoule_source"
-        )
-    if wanted != "estimate":
-        try:
-            source = RaplSource(root)
-            return source, {**source.describe(), "unavailable": []}
-        except KjouleError as error:
-            if wanted == "rapl":
-                raise
-            unavailable.append(str(error))
-    return None, {
-        "name": "estimate",
-        "kind": "estimate",
-        "scope": "estimate:cpu-time",
-        "unavailable": unavailable,
-    }
+def _name(lookup: Any, number: int) -> str:
+    try:
+        return str(lookup(number)[0])
+    except KeyError:
+        return str(number)

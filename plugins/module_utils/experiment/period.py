@@ -21,7 +21,7 @@ from ..arm.flux import PORT_NAMES as FLUX_PORTS
 from ..arm.registry import make_arm
 from ..energy.clocks import ProcessClock
 from ..energy.meter import Edge, Meter
-from ..energy.rapl import choose_source
+from ..energy.registry import choose_source
 from ..errors import KjouleError, PeriodInvalid
 from ..lab.api import ApiUnavailable, KubeApi
 from ..lab.identity import boot_id, identify, own_line

@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from ..energy.rapl import choose_source
+from ..energy.registry import choose_source
 from ..errors import KjouleError
 from ..lab.process import sweep
 from .controller import ControllerWatch
@@ -91,7 +91,9 @@ def release(state_dir: str, plan: dict[str, Any], controller: dict[str, Any]) ->
 
 
 def _header(plan: dict[str, Any], binaries: dict[str, dict[str, Any]], host: str) -> dict[str, Any]:
-    _source, description = choose_source(plan["settings"].get("source"))
+    source, description = choose_source(plan["settings"].get("source"))
+    if source is not None:
+        source.close()
     return {
         "kind": "header",
         "schema": SCHEMA,

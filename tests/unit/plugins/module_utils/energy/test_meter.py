@@ -162,7 +162,7 @@ def test_samples_are_cumulative_and_a_component_that_came_later_has_nought_befor
 def counter(tmp_path):
     folder = tmp_path / "class" / "powercap" / "intel-rapl:0"
     folder.mkdir(parents=True)
-    for name, text in (("name", "package-0"), ("max_energy_range_uj", "65532610987"), ("energy_uj", "65532000000")):
+    for name, text in (("name", "package-0"), ("max_energy_range_uj", "65532610"), ("energy_uj", "65532000")):
         (folder / name).write_text(text)
     return folder / "energy_uj"
 
@@ -172,14 +172,14 @@ def test_the_sampler_sees_the_wraps_between_the_edges(tmp_path, counter, meters)
     meter = meters([], RaplSource(str(tmp_path)), watch=lambda: None)
     start = meter.edge()
     meter.start()
-    injected, value = 0, 65_532_000_000
-    for _step in range(5):
-        step = 15_000_000_000
-        injected, value = injected + step, (value + step) % 65_532_610_987
+    injected, value = 0, 65_532_000
+    for _step in range(12):
+        step = 8_000_000
+        injected, value = injected + step, (value + step) % 65_532_610
         temporary = counter.with_suffix(".new")  # whole or not at all, as the kernel's file is
         temporary.write_text(str(value))
         temporary.rename(counter)
-        wait_until(lambda value=value: meter.samples()["energy"]["values_uj"][-1] == [value])
+        wait_until(lambda value=value: meter.samples()["energy"]["values"][-1] == [pytest.approx(value / 1e6)])
     meter.stop()
     window = meter.window(start, meter.edge())
     assert window["energy"][0]["joules"] == pytest.approx(injected / 1e6)
