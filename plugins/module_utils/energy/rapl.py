@@ -114,7 +114,7 @@ def make(options: dict[str, Any]) -> RaplSource:
 
 
 def _same_counter(one: Zone, other: Zone) -> bool:
-    if one.label.rpartition("/")[2] == "dram" != (other.label.rpartition("/")[2] == "dram") or one.range_uj != other.range_uj:
+    if one.label.endswith("/dram") != other.label.endswith("/dram") or one.range_uj != other.range_uj:
         return False
     for _look in range(MIRROR_LOOKS):
         before, between, after = _read_counter(one), _read_counter(other), _read_counter(one)

@@ -105,7 +105,7 @@ def test_one_of_two_zones_that_froze_is_named():
 def test_readings_too_far_apart_for_the_wrap_time_are_refused():
     assert window([at(0, 0), at(100, 10_000), at(200, 20_000)])["valid"]
     assert window([at(0, 0), at(200, 20_000)])["reasons"] == [
-        "gap: readings of package-0 are 200 s apart, more than a quarter of its wrap time, 655 s"
+        "gap: readings of package-0 are 200 s apart, more than a quarter of its wrap time of 655 s"
     ]
 
 
