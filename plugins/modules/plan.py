@@ -141,6 +141,13 @@ options:
       - C(flux_trigger) is V(poll) (default) or V(annotate), C(snowflake_prune) is V(none) (default) or V(delete).
     type: dict
     default: {}
+  checks:
+    description:
+      - Which checks of a quiet host are made around every period, and with which thresholds; docs/checks.md lists them.
+      - V(true) makes all with the shipped thresholds, V(false) none. A dictionary changes some of them, each by its name - V(false)
+        leaves one out, C({warn, fail}) sets thresholds, null for never. C(temperature) also takes C(base), in degrees Celsius.
+    type: raw
+    default: true
   seed:
     description: Seed of the order and of the generated workload. Default is one that is drawn and recorded.
     type: int
@@ -166,6 +173,12 @@ EXAMPLES = r"""
       - {name: deploy, revision: base}
       - {kind: steady, name: night, hold: 4 intervals}
       - {name: teardown}
+
+- name: A run whose periods do not count while other guests take more than a tenth of the processors
+  kjoule.bench.plan:
+    checks:
+      steal: {warn: 0.01, fail: 0.1}
+      cron: false
 """
 
 RETURN = r"""

@@ -19,6 +19,7 @@ import yaml
 
 from ..module_utils.energy.estimate import checked_row, row_from_user
 from ..module_utils.errors import KjouleError
+from . import checks
 from . import scenario as scenarios
 from .plain import sha256_of, to_plain
 from .workload import apps_that_allow, generated, read_manifests
@@ -50,6 +51,7 @@ DEFAULTS: dict[str, Any] = {
     "estimate": "generic-x86-server",
     "joules_per_cpu_second": None,
     "extra": {},
+    "checks": True,
 }
 
 #: What only one of the arms takes, with its values; the first is the default.
@@ -194,6 +196,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "estimate": _text,
     "joules_per_cpu_second": _anything,
     "extra": _extra,
+    "checks": checks.checked,
     "seed": _whole(0),
 }
 

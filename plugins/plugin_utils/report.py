@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 
 from ..module_utils.errors import KjouleError
-from . import effects
+from . import checks, effects
 from .answer import statements
 from .journal import Journal
 from .words import interval, markdown, probability, seconds, significant
@@ -85,6 +85,7 @@ def build_report(plan: dict[str, Any], journal: Journal) -> dict[str, Any]:
         "extrapolation": analysis["extrapolation"],
         "components": analysis["components"],
         "state": analysis["state"],
+        "checks": checks.summary(journal.periods),
         "exclusions": analysis["exclusions"],
         "warnings": _warnings(plan, journal, analysis),
         "settings": {key: settings.get(key) for key in SETTINGS_SHOWN},
@@ -193,6 +194,9 @@ def _warnings(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]) 
     )
     if errors:
         warnings.append(f"{errors} reconciles failed in the blocks that count.")
+    loud = checks.sentence(checks.summary(journal.periods))
+    if loud:
+        warnings.append(loud)
     boots = {record.get("boot_id") for record in journal.periods} - {None}
     if len(boots) > 1:
         warnings.append(f"The host was restarted during the run ({len(boots)} boots).")
@@ -221,6 +225,7 @@ def to_markdown(report: dict[str, Any]) -> bytes:
         lines += _markdown_effects(report)
         lines += _markdown_components(report)
         lines += _markdown_state(report)
+    lines += _markdown_checks(report)
     lines += _markdown_exclusions(report)
     lines += _markdown_method(report)
     lines += _markdown_provenance(report)
@@ -372,6 +377,27 @@ def _markdown_state(report: dict[str, Any]) -> list[str]:
             for name, per in sorted(state["left"].items())
         ]
         lines += _table(["objects left, mean (per block)", *labels], rows)
+    return lines
+
+
+def _markdown_checks(report: dict[str, Any]) -> list[str]:
+    """Checks that warned or failed, each with its worst result; the others by name."""
+    if not report["checks"]:
+        return []
+    by_level: dict[str, list[dict[str, Any]]] = {level: [] for level in checks.LEVELS}
+    for row in report["checks"]:
+        by_level[row["worst"]["level"]].append(row)
+    rows = []
+    for row in by_level["fail"] + by_level["warn"]:
+        worst, periods = row["worst"], row["periods"]
+        counted = f"{periods['fail'] + periods['warn']} of {sum(periods.values())}"
+        limit = "-" if worst["threshold"] is None else f"{worst['threshold']:g} {worst['unit']}"
+        rows.append([row["name"], worst["level"], counted, worst["text"], limit, worst["advice"]])
+    lines = ["## Was the host quiet?", ""]
+    lines += _table(["check", "level", "periods", "worst", "threshold", "what to do"], rows) if rows else ["Every check was ok.", ""]
+    for level, title in (("ok", "Ok"), ("unknown", "Not known on this host")):
+        if by_level[level]:
+            lines += [f"{title}: {markdown(', '.join(row['name'] for row in by_level[level]))}.", ""]
     return lines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import KjouleError
 from ..lab.identity import boot_id
+from .checks.host_state import Host
 
 MINIMUM_FREE_BYTES = 500 * 1024 * 1024  # a lab of twenty apps needs about 150 MB; etcd preallocates 64 MB twice
 
@@ -26,6 +27,7 @@ def host_facts(name: str) -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": int(memory.split()[0]) * 1024 if memory else None,
         "virtualization": "hypervisor" if "hypervisor" in flags else None,
+        "celsius": Host().celsius(),
         "python": platform.python_version(),
     }
 

@@ -27,6 +27,7 @@ from ..lab.api import ApiUnavailable, KubeApi
 from ..lab.identity import boot_id, identify, own_line
 from ..lab.kwok import KwokLab
 from ..lab.provider import make_lab
+from .checks.quiet import QuietHost, failures
 from .state import StateChecker
 from .workload import Revision, Workload, wait_rolled_out
 
@@ -62,6 +63,7 @@ class Period:
         self._scenario = [dict(phase) for phase in self.settings["scenario"]]
         self._workload = Workload(self.settings["workload"], int(plan["seed"]) * 1000 + int(item["block"]))
         source, self.source_description = choose_source(self.settings.get("source"))
+        self._quiet = QuietHost(self.settings, state_dir, plan["run_id"])
         ports = self.settings.get("ports") or {}
         self._lab: KwokLab = make_lab(
             self.settings["lab"],
@@ -98,6 +100,10 @@ class Period:
             "error": None,
         }
         try:
+            record["checks"]["before"] = self._quiet.before()
+            loud = failures(record["checks"]["before"])
+            if loud:
+                raise PeriodInvalid("; ".join(loud))
             self._measure(record)
         except KjouleError as error:
             # What fails after a component has ended (kubectl, git push, a request) fails for that reason: say which component it was.
@@ -110,6 +116,10 @@ class Period:
         finally:
             record["lab"]["discard_seconds"] = round(self.end(), 3)
         record["samples"] = self._meter.samples()
+        record["checks"]["after"] = self._quiet.after(record["phases"], record["samples"]["t_ns"])
+        loud = failures(record["checks"]["after"])
+        record["valid"] = record["valid"] and not loud
+        record["reasons"] += loud
         for phase in record["phases"]:
             if not phase["valid"]:
                 record["valid"] = False

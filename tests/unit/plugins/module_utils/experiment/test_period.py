@@ -156,7 +156,7 @@ DAY = [
 def make(monkeypatch, tmp_path):
     labs = []
 
-    def period(scenario=DAY, arm=StubArm):
+    def period(scenario=DAY, arm=StubArm, checks=None):
         labs.append(StubLab())
         monkeypatch.setattr(module, "make_lab", lambda *_arguments, **_options: labs[-1])
         monkeypatch.setattr(module, "make_arm", lambda _name, surroundings: arm(surroundings))
@@ -171,6 +171,7 @@ def make(monkeypatch, tmp_path):
             "settle_seconds": 0.0,
             "baseline_seconds": 0.05,
             "timeout_seconds": 10,
+            "checks": checks or {},
         }
         item = {"period_id": "b01-p1-a1", "block": 1, "position": 1, "attempt": 1, "arm": "flux", "label": "flux"}
         return Period({"settings": settings, "seed": 1, "run_id": "r"}, item, {}, str(tmp_path))
@@ -269,6 +270,30 @@ def test_what_another_try_would_not_cure_is_raised_and_nothing_is_left(make):
     assert one._arm.ended == 1
     with pytest.raises(KjouleError, match="'pause', which is not known"):
         make([{"name": "a", "kind": "pause"}]).run()
+
+
+def threshold(fail):
+    return {"unit": "MiB free", "worse": "below", "warn": None, "fail": fail, "advice": ""}
+
+
+def test_a_check_that_fails_before_a_period_saves_measuring_it(make):
+    one = make(checks={"disk": threshold(float("inf"))})
+    record = one.run()
+    assert not record["valid"]
+    assert record["phases"] == []
+    assert [result["level"] for result in record["checks"]["before"]] == ["fail"]
+    assert "the host was not quiet (disk)" in record["reasons"][0]
+    assert one._lab.discarded
+
+
+def test_a_check_that_fails_after_a_period_makes_it_invalid_and_keeps_what_was_measured(make):
+    jitter = {"unit": "share", "worse": "above", "warn": None, "fail": -1, "advice": "a less busy host"}
+    record = make(checks={"disk": threshold(0), "jitter": jitter}).run()
+    assert not record["valid"]
+    assert len(record["phases"]) == 2 + len(DAY)
+    assert [(result["name"], result["level"]) for result in record["checks"]["after"]] == [("jitter", "fail")]
+    assert "the host was not quiet (jitter)" in record["reasons"][0]
+    assert record["error"] is None
 
 
 def test_the_tool_measures_itself():
