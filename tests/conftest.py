@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for harness
 
 ROOT = Path(__file__).resolve().parent.parent
 
