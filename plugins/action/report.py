@@ -13,7 +13,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleE
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal as journals
 from ansible_collections.kjoule.bench.plugins.plugin_utils.answer import terminal
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain, write_if_different
-from ansible_collections.kjoule.bench.plugins.plugin_utils.report import build_report, to_json, to_markdown
+from ansible_collections.kjoule.bench.plugins.plugin_utils.report import build_report, to_html, to_json, to_markdown
 from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import check_run_id, newest_run, read_plan, run_files
 
 
@@ -47,7 +47,7 @@ class ActionModule(ActionBase):
             if plan is None:
                 raise KjouleError(f"run {run_id} has no plan of {host}", expected=paths["plan"], next_step="run playbooks/measure.yml")
             report = build_report(plan, journals.read(paths["journal"], plan))
-            contents = {"json": to_json(report), "md": to_markdown(report)}
+            contents = {"json": to_json(report), "md": to_markdown(report), "html": to_html(report)}
             changed = False
             for kind, content in contents.items():
                 if self._task.check_mode:
@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
             changed=changed,
             run_id=run_id,
             paths=paths,
-            kjoule_answer=terminal(report, [short_path(paths["md"]) + " and " + Path(paths["json"]).name]),
+            kjoule_answer=terminal(report, [short_path(paths["html"]) + ", .md and .json"]),
             blocks=report["blocks"],
             caveats=report["warnings"],
         )

@@ -10,7 +10,7 @@ module: report
 short_description: Compute the answer of a run on one host and write its reports
 version_added: 0.1.0
 description:
-  - Reads the plan and the controller's copy of the journal, and writes C(HOST.json) and C(HOST.md) beside them.
+  - Reads the plan and the controller's copy of the journal, and writes C(HOST.json), C(HOST.md) and C(HOST.html) beside them.
   - Nothing is measured, and nothing runs on the host.
   - The same plan and journal give the same bytes. A run that is not finished can be reported at any time.
 author:
@@ -60,7 +60,7 @@ run_id:
   returned: success
   type: str
 paths:
-  description: Paths of C(plan), C(journal), C(json) and C(md).
+  description: Paths of C(plan), C(journal), C(json), C(md) and C(html).
   returned: success
   type: dict
 blocks:

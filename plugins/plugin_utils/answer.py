@@ -6,6 +6,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from .document import Tile
 from .effects import HOURS_PER_YEAR
 from .words import interval, probability, seconds, significant
 
@@ -57,6 +58,84 @@ def terminal(report: dict[str, Any], paths: list[str] | None = None) -> list[str
         del groups[worst]
     lines = [line for _rank, group in groups for line in group]
     return lines[: LINES - len(tail)] + tail
+
+
+def verdict_word(report: dict[str, Any]) -> str:
+    """The verdict of the primary metric, or why there is none, in a word or two."""
+    if not report["blocks"]["valid"]:
+        return "no answer"
+    metric = report["metrics"].get(report["primary"] or "")
+    return (metric["effect"]["verdict"] if metric else None) or "no verdict"
+
+
+def headline(report: dict[str, Any]) -> str:
+    """The answer in one sentence."""
+    metric = report["metrics"].get(report["primary"] or "")
+    control, treatment = report["question"]["labels"]
+    if metric is None:
+        return (
+            "No answer yet: no block is valid" if not report["blocks"]["valid"] else "Nothing at rest was measured; the figures are below"
+        )
+    where = "at rest" if report["primary"] == "rest" else "with nothing to deliver"
+    effect, word = metric["effect"], metric["effect"]["verdict"]
+    size = interval(effect, 1000, "mCPU", sign=True)
+    if word == "different" and report["question"]["a_against_a"]:
+        return f"The same against the same differs {where} by {size}: a false alarm, or something carried over"
+    if word == "different":
+        base = metric["sides"][control]["mean"]
+        share = f"{abs(100 * effect['mean'] / base):.0f} % " if base > 0 else ""
+        return f"{_first_up(treatment)} uses {share}{'more' if effect['mean'] > 0 else 'less'} CPU than {control} {where}: {size}"
+    if word == "equivalent":
+        margin = significant(1000 * effect["equivalence"]["margin"])
+        return f"{_first_up(treatment)} and {control} cost the same {where}: {size}, inside the margin of {margin} mCPU"
+    if word == "cannot tell":
+        return f"This run cannot tell whether {treatment} costs more than {control} {where}: {size}"
+    return f"{_first_up(treatment)} minus {control} {where}: {size}; no verdict, {effect['why_no_p'] or 'too few blocks'}"
+
+
+def _first_up(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def tiles(report: dict[str, Any]) -> list[Tile]:
+    """The figures of the first screen."""
+    if not report["blocks"]["valid"]:
+        return []
+    found = []
+    name = report["primary"]
+    metric = report["metrics"].get(name or "")
+    control, treatment = report["question"]["labels"]
+    if metric is not None:
+        effect = metric["effect"]
+        of = ", ".join(f"{significant(1000 * metric['sides'][label]['mean'])} for {label}" for label in (control, treatment))
+        size, _space, certainty = interval(effect, 1000, "mCPU", sign=True).partition(" (")
+        found.append(Tile(f"CPU at rest, {report['question']['effect']}", size, f"{certainty.rstrip(')')}; {of}" if certainty else of))
+        measured = _measured(report, f"{name}_joules")
+        if measured is not None:
+            size, _space, certainty = interval(measured[1]["effect"], 1, "W", sign=True).partition(" (")
+            year = significant(kilowatt_hours_a_year(measured[1]["effect"]["mean"]))
+            found.append(Tile("Power at rest, measured", size, f"{certainty.rstrip(')')}; {year} kWh a year; {measured[0]}"))
+        else:
+            watts = metric["estimated"]["effect"]
+            low, high = significant(watts["low"], 2), significant(watts["high"], 2)
+            year = significant(kilowatt_hours_a_year(watts["value"]), 2)
+            found.append(Tile("Power at rest, estimated", f"{_plus(watts['value'])} W", f"{low} to {high} W; {year} kWh a year"))
+    for kind, title in (("deploy", "A deployment"), ("change", "A change")):
+        total = report["metrics"].get(f"{kind}_total")
+        if total is not None:
+            low, high = (significant(total["estimated"]["effect"][end], 2) for end in ("low", "high"))
+            size, _space, certainty = interval(total["effect"], 1, "CPU-s", sign=True).partition(" (")
+            note = f"{certainty.rstrip(')')}; {_plus(total['estimated']['effect']['value'])} J estimated ({low} to {high})"
+            found.append(Tile(f"{title}, cluster and actor", size, note))
+    for key, words in (("drifted", "Still drifted after hand edits"), ("orphans", "Orphaned after removals")):
+        left = report["state"]["left"].get(key)
+        if left:
+            counts = [f"{round(left[label]['mean'], 1):g}" for label in (control, treatment)]
+            found.append(Tile(words, " / ".join(counts), f"objects, {control} / {treatment}"))
+    blocks = report["blocks"]
+    test = metric["effect"]["why_no_p"] or f"{probability(metric['effect']['p'])}, exact sign-flip test" if metric else "no primary metric"
+    found.append(Tile("Blocks that count", f"{len(blocks['valid'])} of {blocks['planned']}", test))
+    return found
 
 
 def _cut(line: str) -> str:

@@ -24,7 +24,7 @@ def file_stem(host: str) -> str:
 
 
 def run_files(reports_dir: str | Path, run_id: str, host: str) -> dict[str, str]:
-    """Paths of a host's files in a run: plan, journal, json, md."""
+    """Paths of a host's files in a run: plan, journal, json, md, html."""
     base = Path(reports_dir) / run_id
     stem = file_stem(host)
     return {
@@ -32,6 +32,7 @@ def run_files(reports_dir: str | Path, run_id: str, host: str) -> dict[str, str]
         "journal": str(base / f"{stem}.journal.jsonl"),
         "json": str(base / f"{stem}.json"),
         "md": str(base / f"{stem}.md"),
+        "html": str(base / f"{stem}.html"),
     }
 
 

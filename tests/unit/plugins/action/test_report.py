@@ -36,11 +36,11 @@ def test_the_reports_are_written_once_and_only_when_they_differ(run):
     first = act(reports_dir=str(run), run_id="r1")
     assert first["changed"]
     assert any("At rest flux adds" in line for line in first["kjoule_answer"])
-    files = {kind: Path(first["paths"][kind]).read_bytes() for kind in ("json", "md")}
+    files = {kind: Path(first["paths"][kind]).read_bytes() for kind in ("json", "md", "html")}
     again = act(reports_dir=str(run))
     assert not again["changed"]
     assert again["run_id"] == "r1"
-    assert files == {kind: Path(again["paths"][kind]).read_bytes() for kind in ("json", "md")}
+    assert files == {kind: Path(again["paths"][kind]).read_bytes() for kind in ("json", "md", "html")}
     assert first["blocks"]["valid"] == [1, 2, 3, 4, 5, 6]
     assert first["caveats"] == []
 

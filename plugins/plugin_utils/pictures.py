@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pictures of a report as SVG. They draw what the report holds and compute nothing; each comes with its numbers and the same in words.
+
+matplotlib's SVG backend draws without a display and with the fonts it brings along. Text stays text, so that it can be selected and
+found, and colours are variables of the page, so that they follow its light, dark and printed form.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .document import Picture, Table
+from .words import interval, significant
+
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
+#: Names of the page's colours, and the stand-ins that matplotlib draws with.
+NAMES = ("paper", "ink", "muted", "line", "band", "first", "second", "good", *(f"c{number}" for number in range(1, 11)))
+COLOUR = {name: f"#0a00{index:02x}" for index, name in enumerate(NAMES, start=1)}
+PAPER, INK, MUTED, LINE, BAND, FIRST, SECOND = (COLOUR[name] for name in NAMES[:7])
+SIDES = (FIRST, SECOND)
+MARKERS = ("o", "s")
+#: Inches; half of the page's width, so that letters stay readable on a phone.
+WIDTH, HEIGHT = 4.6, 2.7
+
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "axes.formatter.use_locale": False,
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "figure.constrained_layout.use": True,
+}
+
+
+def _page_svg(drawn: str, alt: str) -> str:
+    """SVG that can stand in a page: no prologue, no style or size of its own, no identifiers that another picture has as well."""
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    root = ElementTree.fromstring(drawn)
+    for element in root.iter():
+        for child in list(element):
+            if child.tag in (f"{{{SVG}}}style", f"{{{SVG}}}metadata"):
+                element.remove(child)
+        if element.tag == f"{{{SVG}}}g":
+            element.attrib.pop("id", None)
+        style = element.attrib.get("style")
+        if style:
+            for name, stand_in in COLOUR.items():
+                style = style.replace(stand_in, f"var(--{name})")
+            element.set("style", re.sub(r"font-family: [^;]*", "font-family: inherit", style))
+        if element.tag == f"{{{SVG}}}text" and element.get("transform", "").startswith("rotate(-0 "):
+            del element.attrib["transform"]
+    for size in ("width", "height"):
+        root.attrib.pop(size, None)
+    root.set("role", "img")
+    root.set("aria-label", alt)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def draw(name: str, alt: str, paint: Callable[[Axes], None], height: float = HEIGHT) -> Callable[[], str]:
+    """What draws the SVG of one pair of axes with ``paint``. ``name`` makes its identifiers differ from those of other pictures."""
+    return partial(_draw, name, alt, paint, height)
+
+
+def _draw(name: str, alt: str, paint: Callable[[Axes], None], height: float) -> str:
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(WIDTH, height))
+        axes = figure.add_subplot()
+        paint(axes)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _page_svg(stream.getvalue(), alt)
+
+
+def scaled(unit: str) -> tuple[float, str]:
+    """The factor and name in which a reader sees a unit."""
+    return (1000, "mCPU") if unit == "CPU" else (1, unit)
+
+
+def _legend(axes: Axes, columns: int = 2) -> None:
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=columns, handlelength=1.2, columnspacing=1.2)
+
+
+def _whole_numbers(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def differences(report: dict[str, Any]) -> Picture | None:
+    """The paired difference of the primary metric in every block, with its mean and interval."""
+    metric = report["metrics"].get(report["primary"] or "")
+    if metric is None:
+        return None
+    factor, unit = scaled(metric["unit"])
+    effect, blocks = metric["effect"], metric["blocks"]
+    values = [value * factor for value in effect["differences"]]
+    margin = effect["equivalence"]["margin"] * factor if effect["equivalence"] else None
+
+    def paint(axes: Axes) -> None:
+        if margin is not None:
+            axes.axhspan(-margin, margin, color=BAND, label="counts as the same", zorder=0)
+        axes.axhline(0, color=MUTED, linewidth=1)
+        if effect["low"] is not None:
+            label = f"mean and {100 * effect['confidence']:g} % interval"
+            axes.axhspan(effect["low"] * factor, effect["high"] * factor, color=SECOND, alpha=0.25, linewidth=0)
+            axes.axhline(effect["mean"] * factor, color=SECOND, linewidth=1.5, label=label)
+        axes.plot(blocks, values, "o", color=FIRST, markersize=6, label="one block")
+        axes.set_xlabel("block")
+        axes.set_ylabel(f"difference, {unit}")
+        axes.margins(x=0.08)
+        _whole_numbers(axes)
+        _legend(axes, 3)
+
+    above = sum(value > 0 for value in values)
+    alt = (
+        f"{report['question']['effect']}, {metric['what']}: {interval(effect, factor, unit, sign=True)}; "
+        f"above zero in {above} of {len(values)} blocks."
+    )
+    rows = [[block, significant(value)] for block, value in zip(blocks, values)]
+    return Picture(
+        "Difference in every block",
+        alt,
+        draw("differences", alt, paint),
+        Table("Difference by block", ["block", f"difference, {unit}"], rows),
+    )
+
+
+def run_order(report: dict[str, Any]) -> Picture | None:
+    """The primary metric of every period that counts, in the order in which they ran: drift and carry-over would show here."""
+    metric = report["metrics"].get(report["primary"] or "")
+    if metric is None or not report["run_order"]:
+        return None
+    factor, unit = scaled(metric["unit"])
+    labels = report["question"]["labels"]
+    rows = [row for row in report["run_order"] if row["value"] is not None]
+
+    def paint(axes: Axes) -> None:
+        for label, colour, marker in zip(labels, SIDES, MARKERS):
+            own = [(number, row["value"] * factor) for number, row in enumerate(rows, start=1) if row["label"] == label]
+            axes.plot(*zip(*own), marker=marker, linestyle=":", linewidth=1, color=colour, markersize=5, label=label)
+        axes.set_xlabel("period, in the order they ran")
+        axes.set_ylabel(f"{report['primary']}, {unit}")
+        axes.set_ylim(bottom=0)
+        _whole_numbers(axes)
+        _legend(axes)
+
+    alt = (
+        f"{metric['what']} in each of {len(rows)} periods, in the order they ran. "
+        "A trend would be drift of the machine; the blocks cancel it."
+    )
+    table = [
+        [number, row["block"], row["label"], row["started_at"] or "-", significant(row["value"] * factor)]
+        for number, row in enumerate(rows, start=1)
+    ]
+    return Picture(
+        "Order of the periods",
+        alt,
+        draw("order", alt, paint),
+        Table("Periods in order", ["period", "block", "side", "started", unit], table),
+    )
+
+
+def timeline(report: dict[str, Any], side: dict[str, Any], top: float) -> Picture:
+    """CPU over the time of one period, with its phases; ``top`` is the end of the axis, the same for all sides, in CPU."""
+    times = side["seconds"]
+    roles = [
+        (role, colour)
+        for role, colour in (("cluster", COLOUR["c1"]), ("arm", COLOUR["c2"]), ("simulator", COLOUR["c8"]))
+        if any(side["cpu"][role])
+    ]
+    phases = side["phases"]
+
+    def paint(axes: Axes) -> None:
+        for number, phase in enumerate(phases):
+            if number % 2:
+                axes.axvspan(phase["start"], phase["end"], color=BAND, linewidth=0, zorder=0)
+            axes.text(
+                (phase["start"] + phase["end"]) / 2,
+                1.02,
+                phase["name"],
+                transform=axes.get_xaxis_transform(),
+                rotation=38,
+                ha="left",
+                va="bottom",
+                fontsize=7,
+                color=MUTED,
+            )
+        stacks = [[1000 * value for value in side["cpu"][role]] for role, _colour in roles]
+        axes.stackplot(
+            times, stacks, colors=[colour for _role, colour in roles], labels=[role for role, _colour in roles], linewidth=0, step="pre"
+        )
+        axes.set_xlim(phases[0]["start"], phases[-1]["end"])
+        axes.set_ylim(0, 1000 * top)
+        axes.set_xlabel("seconds")
+        axes.set_ylabel("mCPU")
+        if all(phase["watts"] is not None for phase in phases):
+            watts = axes.twinx()
+            edges = [phase["start"] for phase in phases] + [phases[-1]["end"]]
+            watts.stairs([phase["watts"] for phase in phases], edges, color=INK, linewidth=1.2, baseline=None, label="whole host, W")
+            watts.set_ylabel("whole host, W")
+        _legend(axes, 3)
+
+    busiest = max(phases, key=lambda phase: phase["cpu"])
+    alt = (
+        f"CPU of {side['label']} over one period (block {side['block']}, the one with the median difference). Mean by phase: "
+        + ", ".join(f"{phase['name']} {significant(1000 * phase['cpu'])}" for phase in phases)
+        + f" mCPU; most in {busiest['name']}."
+    )
+    head = ["phase", "from, s", "to, s", "mCPU, mean", "whole host, W"]
+    rows = [
+        [phase["name"], f"{phase['start']:.1f}", f"{phase['end']:.1f}", significant(1000 * phase["cpu"]), significant(phase["watts"])]
+        for phase in phases
+    ]
+    title = f"One period over time: {side['label']}"
+    return Picture(title, alt, draw(f"time-{side['label']}", alt, paint, HEIGHT + 0.5), Table(title, head, rows))
+
+
+def timelines(report: dict[str, Any]) -> list[Picture]:
+    """One picture for each side, on the same scale."""
+    sides = report["timeline"]
+    peaks = [sum(values) for side in sides for values in zip(*side["cpu"].values())]
+    return [timeline(report, side, 1.05 * max(peaks)) for side in sides] if peaks and max(peaks) > 0 else []
+
+
+def components(report: dict[str, Any]) -> Picture | None:
+    """Mean CPU of every component, in every phase, of both sides."""
+    shown = [row for row in report["components"] if row["seconds"] and row["kind"] not in ("baseline", "install", "teardown")]
+    if not shown:
+        return None
+    totals: dict[str, float] = {}
+    parts = []
+    for row in shown:
+        values = {part["name"]: part["cpu_seconds"] for part in row["components"] if part["role"] != "tool"}
+        values["actor"] = row["actor_cpu_seconds"]
+        parts.append({name: 1000 * value / row["seconds"] for name, value in values.items()})
+        for name, value in parts[-1].items():
+            totals[name] = totals.get(name, 0.0) + value
+    names = sorted(totals, key=lambda name: (-totals[name], name))
+    if len(names) > 10:
+        kept, rest = names[:9], names[9:]
+        parts = [{**{name: part.get(name, 0.0) for name in kept}, "others": sum(part.get(name, 0.0) for name in rest)} for part in parts]
+        names = [*kept, "others"]
+    ticks = [f"{row['phase']}, {row['label']}" for row in shown]
+
+    def paint(axes: Axes) -> None:
+        places = list(range(len(shown)))
+        left = [0.0] * len(shown)
+        for index, name in enumerate(names):
+            widths = [part.get(name, 0.0) for part in parts]
+            axes.barh(places, widths, left=left, color=COLOUR[f"c{index + 1}"], label=name, height=0.75, edgecolor=PAPER, linewidth=0.5)
+            left = [start + width for start, width in zip(left, widths)]
+        axes.set_yticks(places, ticks)
+        axes.invert_yaxis()
+        axes.set_xlabel("mCPU, mean over the phase")
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.35, -0.16 * 2.7 / (0.9 + 0.24 * len(shown))), ncols=3, handlelength=1, columnspacing=1
+        )
+
+    alt = "Mean CPU by component. " + "; ".join(
+        f"{tick}: {significant(sum(part.values()))} mCPU, most of it {max(part, key=lambda name: part[name])}"
+        for tick, part in zip(ticks, parts)
+    )
+    rows = [[tick, *[significant(part.get(name, 0.0)) for name in names]] for tick, part in zip(ticks, parts)]
+    svg = draw("components", alt, paint, 1.7 + 0.24 * len(shown))
+    return Picture(
+        "Where the CPU time goes", f"{alt}.", svg, Table("mCPU by component, mean over the phase", ["phase, side", *names], rows)
+    )

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the report of a host says, section by section, from the report's data. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import checks, effects, pictures
+from .answer import headline, statements, tiles, verdict_word
+from .document import Block, Document, Heading, Items, Picture, Section, Table, Text
+from .pictures import scaled
+from .words import interval, probability, seconds, significant
+
+
+def document(report: dict[str, Any]) -> Document:
+    """The whole report: the answer first, then what it rests on."""
+    control, treatment = report["question"]["labels"]
+    sections = [Section("What was measured, and how sure this is", _measured(report))]
+    if report["metrics"]:
+        sections += [
+            Section("Effects", _effects(report)),
+            Section("Pictures", _pictures(report)),
+            Section("State", _state(report)),
+        ]
+    sections += [
+        *([Section("Was the host quiet?", _checks(report))] if report["checks"] else []),
+        Section("Left out", _exclusions(report)),
+        Section("Method", _method(report)),
+        Section("Provenance", _provenance(report)),
+    ]
+    return Document(
+        title=f"{report['figure'][0].upper()}{report['figure'][1:]}: {treatment} against {control} on {report['host']}",
+        scope=_scope(report),
+        headline=headline(report),
+        verdict=verdict_word(report),
+        tiles=tiles(report),
+        statements=statements(report)[1:],
+        warnings=report["warnings"],
+        sections=sections,
+        footer=f"Run {report['run_id']} on {report['host']}, computed from its plan and journal by kjoule. Schema {report['schema']}.",
+    )
+
+
+def _scope(report: dict[str, Any]) -> str:
+    settings, blocks, host = report["settings"], report["blocks"], report["provenance"]["host"]
+    kind = "joules measured" if report["energy"]["kind"] == "measured" else "joules estimated"
+    processor = f", {host['cpu_model']}" if host.get("cpu_model") else ""
+    return (
+        f"{settings['apps']} apps, reconcile interval {seconds(settings['interval_seconds'])}, "
+        f"{len(blocks['valid'])} of {blocks['planned']} blocks, lab {settings['lab']}{processor}; CPU time measured, {kind}"
+    )
+
+
+def _measured(report: dict[str, Any]) -> list[Block]:
+    settings, blocks, energy = report["settings"], report["blocks"], report["energy"]
+    host = report["provenance"]["host"]
+    phases = ", ".join(
+        f"{phase['name']} {seconds(phase['hold_seconds'])}" if phase["hold_seconds"] else phase["name"] for phase in settings["scenario"]
+    )
+    rows: list[list[Any]] = [
+        ["host", ", ".join(str(host[key]) for key in ("name", "cpu_model", "kernel") if host.get(key)) or report["host"]],
+        ["lab", settings["lab"] + (": API server, etcd and controllers are real, no containers ran" if settings["lab"] == "kwok" else "")],
+        ["workload", f"{settings['apps']} apps, {report['workload']['kind']}, layout {settings['layout']}"],
+        ["reconcile interval", seconds(settings["interval_seconds"])],
+        ["scenario", f"{settings['scenario_name']}: {phases}"],
+        ["blocks", f"{len(blocks['valid'])} valid of {blocks['planned']} planned, {blocks['given_up']} given up"],
+        ["CPU time", "measured: process clocks of every component, exited threads included"],
+    ]
+    if energy["kind"] == "measured":
+        rows.append(["energy", "measured: " + ", ".join(energy["scopes"]) + "; idle power and everything else on the machine is in it"])
+    else:
+        row = energy["estimate"]
+        coefficient = f"{row['joules_per_cpu_second']:g} J per CPU-second ({row['low']:g} to {row['high']:g}), {row['id']}, {row['source']}"
+        rows.append(["energy", f"estimated: {coefficient}; marginal CPU energy only"])
+        rows += [["why not measured", reason] for reason in energy["why_not_measured"]]
+    return [Table("What was measured", ["what", "how"], rows)]
+
+
+def _effects(report: dict[str, Any]) -> list[Block]:
+    control, treatment = report["question"]["labels"]
+    rows = []
+    for name in effects.METRICS:
+        metric = report["metrics"].get(name)
+        if metric is None:
+            continue
+        scale, unit = scaled(metric["unit"])
+        effect, estimate = metric["effect"], metric["estimated"]["effect"]
+        rows.append(
+            [
+                name + (" (primary)" if metric["primary"] else ""),
+                unit,
+                significant(metric["sides"][control]["mean"] * scale),
+                significant(metric["sides"][treatment]["mean"] * scale),
+                interval(effect, scale, sign=True),
+                significant(effect["hodges_lehmann"] * scale),
+                probability(effect["p"]) + ("" if effect["p_adjusted"] is None else f", Holm {effect['p_adjusted']:.2g}"),
+                effect["verdict"] or "-",
+                f"{significant(estimate['value'])} ({significant(estimate['low'])} to {significant(estimate['high'])}) "
+                + metric["estimated"]["unit"],
+            ]
+        )
+    head = ["metric", "unit", control, treatment, "effect", "Hodges-Lehmann", "p", "verdict", "energy of the effect, estimated"]
+    meanings = [[name, report["metrics"][name]["what"]] for name in effects.METRICS if name in report["metrics"]]
+    blocks: list[Block] = [
+        Text(f"An effect is {report['question']['effect']}, paired by block."),
+        Table("Effects", head, rows),
+        Table("What the metrics are", ["metric", "what"], meanings),
+    ]
+    for entry in report["measured_energy"]:
+        rows = [
+            [
+                name,
+                metric["unit"],
+                significant(metric["sides"][control]["mean"]),
+                significant(metric["sides"][treatment]["mean"]),
+                interval(metric["effect"], sign=True),
+                probability(metric["effect"]["p"]),
+                metric["effect"]["verdict"] or "-",
+            ]
+            for name, metric in ((name, entry["metrics"][name]) for name in effects.ENERGY_METRICS if name in entry["metrics"])
+        ]
+        title = f"Measured energy, {entry['scope']}"
+        blocks += [Heading(title), Table(title, ["metric", "unit", control, treatment, "effect", "p", "verdict"], rows)]
+    if report["reconcile"]:
+        rows = [
+            [label, interval(item, 1000, "CPU-ms"), item["reconciles"], significant(item["reconciles_per_second"])]
+            for label, item in sorted(report["reconcile"].items())
+        ]
+        head = ["side", "CPU time per reconcile", "reconciles counted", "per second"]
+        blocks += [Heading("Reconciles"), Table("Reconciles", head, rows)]
+    item = report["extrapolation"]
+    if item is not None:
+        watts = item["estimated_watts"]
+        blocks.append(
+            Text(
+                f"Extrapolated, not measured: at an interval of {seconds(item['interval_seconds'])} instead of "
+                f"{seconds(item['measured_interval_seconds'])} "
+                f"the effect at rest would lie between {significant(1000 * item['low'])} and {significant(1000 * item['high'])} mCPU, "
+                f"{significant(watts['value'])} W estimated ({significant(watts['low'])} to {significant(watts['high'])}). "
+                f"It is a {item['what']}; to know better, measure with another kjoule_interval."
+            )
+        )
+    return blocks
+
+
+def _pictures(report: dict[str, Any]) -> list[Block]:
+    drawn: list[Picture | None] = [
+        pictures.differences(report),
+        pictures.run_order(report),
+        *pictures.timelines(report),
+        pictures.components(report),
+    ]
+    blocks: list[Block] = [picture for picture in drawn if picture is not None]
+    return [*blocks, *_components(report)]
+
+
+def _components(report: dict[str, Any]) -> list[Block]:
+    labels = report["question"]["labels"]
+    rows_of: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in report["components"]:
+        rows_of.setdefault(row["phase"], {})[row["label"]] = row
+    table: list[list[Any]] = []
+    for phase, sides in rows_of.items():
+        values = [{part["name"]: part for part in sides[label]["components"]} if label in sides else {} for label in labels]
+        for name in sorted(set(values[0]) | set(values[1])):
+            role = next(side[name]["role"] for side in values if name in side)
+            table.append([phase, name, role, *[significant(side[name]["cpu_seconds"]) if name in side else "-" for side in values]])
+        extra = (
+            ("actor", "actor", "actor_cpu_seconds"),
+            ("residual", "not attributed", "residual_seconds"),
+            ("machine busy", "machine", "machine_busy_seconds"),
+            ("steal", "other guests", "steal_seconds"),
+            ("duration", "seconds", "seconds"),
+        )
+        for title, role, key in extra:
+            table.append([phase, title, role, *[significant(sides[label][key]) if label in sides else "-" for label in labels]])
+    return [
+        Heading("CPU time by phase and component"),
+        Text("Mean CPU-seconds per period, over the blocks that count."),
+        Table("CPU-seconds by phase and component", ["phase", "component", "role", *labels], table, folded=True),
+        Text("Residual = machine busy - components - actor: what else the machine did. It is shown, and in no figure above."),
+    ]
+
+
+def _state(report: dict[str, Any]) -> list[Block]:
+    state = report["state"]
+    blocks: list[Block] = []
+    if state["compared"]:
+        same = "Both sides held the same objects" if state["equal"] else "The sides did not always hold the same objects"
+        blocks.append(Text(f"{same} after deploy, steady and update ({state['compared']} comparisons by hash).", strong=not state["equal"]))
+    if state["flags"]:
+        rows = [[flag["block"], flag["phase"], flag["what"]] for flag in state["flags"]]
+        blocks.append(Table("Differences in state", ["block", "phase", "what"], rows))
+    if state["left"]:
+        labels = report["question"]["labels"]
+        rows = [
+            [name, *[f"{per[label]['mean']:g} ({', '.join(str(v) for v in per[label]['values'])})" for label in labels]]
+            for name, per in sorted(state["left"].items())
+        ]
+        blocks.append(Table("Objects left after drift and prune", ["objects left, mean (per block)", *labels], rows))
+    return blocks
+
+
+def _checks(report: dict[str, Any]) -> list[Block]:
+    """Checks that warned or failed, each with its worst result; the others by name."""
+    by_level: dict[str, list[dict[str, Any]]] = {level: [] for level in checks.LEVELS}
+    for row in report["checks"]:
+        by_level[row["worst"]["level"]].append(row)
+    rows = []
+    for row in by_level["fail"] + by_level["warn"]:
+        worst, periods = row["worst"], row["periods"]
+        counted = f"{periods['fail'] + periods['warn']} of {sum(periods.values())}"
+        limit = "-" if worst["threshold"] is None else f"{worst['threshold']:g} {worst['unit']}"
+        rows.append([row["name"], worst["level"], counted, worst["text"], limit, worst["advice"]])
+    head = ["check", "level", "periods", "worst", "threshold", "what to do"]
+    blocks: list[Block] = [Table("Checks that warned or failed", head, rows) if rows else Text("Every check was ok.")]
+    for level, title in (("ok", "Ok"), ("unknown", "Not known on this host")):
+        if by_level[level]:
+            blocks.append(Text(f"{title}: {', '.join(row['name'] for row in by_level[level])}."))
+    return blocks
+
+
+def _exclusions(report: dict[str, Any]) -> list[Block]:
+    if not report["exclusions"]:
+        return [Text("Nothing.")]
+    rows = [[item["period_id"], item["label"], item["why"], "; ".join(item["reasons"]) or "-"] for item in report["exclusions"]]
+    return [Table("Periods left out", ["period", "side", "why", "reasons"], rows)]
+
+
+def _method(report: dict[str, Any]) -> list[Block]:
+    settings = report["settings"]
+    return [
+        Items(
+            [
+                "The unit of analysis is one phase of one period; samples within a window are not replicates.",
+                "Randomised complete blocks: each holds one period of either side in a fresh lab, in an order drawn from the recorded "
+                "seed.",
+                f"Test: exact paired sign-flip permutation, two-sided, alpha {settings['alpha']:g}. Interval: t. Equivalence: two "
+                f"one-sided t tests with a margin of {settings['margin_cpu'] * 1000:g} mCPU (rest and idle), fixed in the plan.",
+                "One primary metric; the p of the others is adjusted by Holm. With few blocks it cannot reach alpha, whatever the data: "
+                "then there is no verdict, read the interval.",
+                "Different: p below alpha and an interval clear of 0. Equivalent: the interval lies inside the margin. Otherwise: cannot "
+                "tell.",
+                "No value is left out for being large or small. An invalid period leaves out its whole block; different objects on the "
+                "two sides are a warning, which stands first.",
+                "A delivery is seen to have ended through a watch on the API. What the watch costs the API server is part of the cluster "
+                "side, in both arms.",
+                "Bounds of an estimate join both uncertainties: the coefficient's bounds at the ends of the interval of the CPU time.",
+            ]
+        )
+    ]
+
+
+def _provenance(report: dict[str, Any]) -> list[Block]:
+    item = report["provenance"]
+    host = item["host"]
+    rows: list[list[Any]] = [["run", report["run_id"]]]
+    rows += [[f"plan {key}", value] for key, value in item["plan"].items() if value not in (None, "")]
+    rows += [[f"journal {key}", value] for key, value in item["journal"].items() if value not in (None, "", False)]
+    rows += [[f"host {key}", host[key]] for key in sorted(host) if host[key] not in (None, "")]
+    source = item["source"]
+    rows += [[f"source {key}", source[key]] for key in ("name", "kind", "scope") if source.get(key)]
+    blocks: list[Block] = [Table("Provenance", ["what", "value"], rows)]
+    if item["binaries"]:
+        table = [[row["name"], row["version"] or "-", row["sha256"] or "-", row["origin"] or "-"] for row in item["binaries"]]
+        blocks.append(Table("Binaries", ["binary", "version", "sha256", "origin"], table))
+    return blocks
