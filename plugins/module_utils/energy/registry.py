@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..errors import KjouleError
-from . import rapl
+from . import ipmi, kepler, plug, rapl, redfish, scaphandre
 from .estimate import SCOPE as ESTIMATE_SCOPE
 from .source import Accuracy, Source
 from .windows import LOOK_SECONDS, observed_update_seconds
@@ -34,6 +34,12 @@ class Entry:
 #: One line per source. options: those of the source itself; COMMON_OPTIONS are taken by all.
 SOURCES: dict[str, Entry] = {
     "rapl": Entry(rapl.make, rapl.OPTIONS, "processor packages and memory, counted by the processor"),
+    "ipmi": Entry(ipmi.make, ipmi.OPTIONS, "the whole machine, by its BMC (IPMI DCMI)"),
+    "redfish": Entry(redfish.make, redfish.OPTIONS, "the chassis, by its BMC (Redfish)"),
+    "shelly": Entry(plug.make_shelly, plug.SHELLY_OPTIONS, "what hangs on the plug, power supply included"),
+    "tasmota": Entry(plug.make_tasmota, plug.TASMOTA_OPTIONS, "what hangs on the plug, power supply included"),
+    "kepler": Entry(kepler.make, kepler.OPTIONS, "what Kepler reads of the processor, active and idle"),
+    "scaphandre": Entry(scaphandre.make, scaphandre.OPTIONS, "what Scaphandre reads of the processor"),
 }
 
 #: What ``auto`` tries, in this order: what counts joules in this machine before what shows watts.

@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Node energy and attribution from Kepler's metrics, both generations: legacy (up to 0.9, eBPF) and the rewrite (from 0.10).
+
+Node energy is active + idle (dynamic + idle with legacy): ``kepler_node_cpu_joules_total`` falls when RAPL wraps, their sum does not.
+Zones overlap; the
+total is psys, or else packages + dram. A restart of Kepler sets idle to the raw counter, up or down: nothing is known across it. What is
+read here
+directly and what comes through Prometheus goes through the same functions.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..errors import KjouleError
+from .exposition import ACCEPT, Sample, parse
+from .polled import Answer, PolledSource
+from .source import LIMIT_WATTS, Accuracy, Channel
+from .web import WEB_OPTIONS, WebClient, finite, text_option
+
+OPTIONS = (*WEB_OPTIONS, "node", "zones")
+
+URL = "http://127.0.0.1:28282"
+PREFIXES = ("kepler_", "process_start_time_seconds")
+#: A scrape makes Kepler read its counters anew when its last look is older than this (monitor.staleness, its default).
+UPDATE_SECONDS = 0.5
+RESOLUTION_JOULES = 1e-6
+ACCURACY = Accuracy(
+    0.05, "Khan et al. 2018 (RAPL in action): package RAPL against wall power; what the node draws outside its zones is not in it"
+)
+
+ACTIVE = "kepler_node_cpu_active_joules_total"
+IDLE = "kepler_node_cpu_idle_joules_total"
+START = "process_start_time_seconds"
+#: Domains of the legacy generation that make zones. ``platform`` is another scope (ACPI, Redfish), ``other`` and ``gpu`` are models or
+#: other devices.
+LEGACY_DOMAINS = ("package", "core", "uncore", "dram")
+#: What the legacy generation writes into ``source`` and node_info when it guesses. Fake zones have it in their path.
+_MODELS = ("trained_power_model", "estimator", "model_server")
+
+#: A node's metrics, for a query: what ``node_counters`` needs.
+NODE_METRICS = (ACTIVE, IDLE, *(f"kepler_node_{domain}_joules_total" for domain in LEGACY_DOMAINS), START)
+
+
+def make(options: dict[str, Any]) -> PolledSource:
+    """Options: WEB_OPTIONS (url without /metrics, default http://127.0.0.1:28282; legacy: port 9102 or 8888); node, zones."""
+    node = text_option(options, "node", "kepler", "")
+    zones = zones_option(options.get("zones"))
+    client = WebClient.from_options(options, "kepler", URL)
+    path = "" if client.base.endswith("/metrics") else "/metrics"
+
+    def counters() -> NodeCounters:
+        text = client.get(path, ACCEPT).decode("utf-8", errors="replace")
+        return node_counters(parse(text, client.what, PREFIXES), client.what, node)
+
+    try:
+        first = counters()
+        chosen = choose_zones(first.zones, zones, client.what)
+        restarts = RestartWatch()
+
+        def ask() -> Answer:
+            now = counters()
+            missing = [zone for zone in chosen if zone not in now.zones]
+            if missing:
+                raise KjouleError(f"{client.what} shows zone {missing[0]} no longer")
+            return Answer(tuple(now.zones[zone] for zone in chosen), epoch=restarts.epoch(now))
+
+        return PolledSource(
+            name="kepler",
+            kind="counter",
+            scope=scope_of(chosen),
+            channels=tuple(Channel(zone, "J") for zone in chosen),
+            resolution=RESOLUTION_JOULES,
+            update_seconds=UPDATE_SECONDS,
+            accuracy=ACCURACY,
+            ask=ask,
+            more={
+                "at": client.what,
+                "generation": first.generation,
+                "restart_seen_by": START if first.started else "a fall of active energy; debugCollectors: [go, process] would be surer",
+            },
+            give_back=client.close,
+        )
+    except BaseException:
+        client.close()
+        raise
+
+
+def zones_option(value: Any) -> tuple[str, ...]:
+    """Names of zones; none means: choose."""
+    if value in (None, "", []):
+        return ()
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list) or not all(isinstance(zone, str) and zone.strip() for zone in value):
+        raise KjouleError("option zones of the energy source kepler", expected="a list of names, such as [package, dram]", seen=repr(value))
+    return tuple(zone.strip() for zone in value)
+
+
+def scope_of(zones: Iterable[str]) -> str:
+    """As for RAPL: joules of different scopes are never compared."""
+    return "kepler:" + "+".join(dict.fromkeys(_kind_of(zone) for zone in zones))
+
+
+def _kind_of(zone: str) -> str:
+    return zone.split("-")[0]
+
+
+def choose_zones(offered: Iterable[str], wanted: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The zones that make up the node, each once: as wanted, or psys, or packages and dram.
+
+    Raises KjouleError for zones that are not there, or that contain each other.
+    """
+    names = sorted(offered)
+    if wanted:
+        missing = [zone for zone in wanted if zone not in names]
+        if missing:
+            raise KjouleError(f"{what} has no zone {missing[0]}", expected="one of " + ", ".join(names), next_step="correct zones")
+        kinds = {_kind_of(zone) for zone in wanted}
+        overlap = [kind for kind in ("core", "uncore") if kind in kinds and "package" in kinds]
+        if overlap or ("psys" in kinds and len(kinds) > 1):
+            raise KjouleError(
+                f"zones {', '.join(wanted)} of {what} overlap",
+                expected="psys alone, or package and dram",
+                next_step="core and uncore lie inside package, psys contains package: added up they count twice",
+            )
+        return wanted
+    if "psys" in names:
+        return ("psys",)
+    chosen = tuple(zone for kind in ("package", "dram") for zone in names if _kind_of(zone) == kind)
+    if not any(_kind_of(zone) == "package" for zone in chosen):
+        raise KjouleError(
+            f"{what} shows no package",
+            seen="zones " + (", ".join(names) or "none"),
+            next_step="choose with the option zones what stands for the node",
+        )
+    return chosen
+
+
+@dataclass(frozen=True)
+class NodeCounters:
+    """Joules of one node by zone, active and idle together, at one scrape. started: what changes when Kepler restarts, if it tells."""
+
+    generation: str
+    zones: dict[str, float]
+    active: dict[str, float]
+    started: str | None
+
+
+def node_counters(samples: list[Sample], what: str, node: str = "") -> NodeCounters:
+    """The node's counters of one scrape. Raises KjouleError when there are none, those of several nodes, or figures that nobody
+    measured."""
+    active = [s for s in samples if s.name == ACTIVE and node in ("", s.labels.get("node_name"))]
+    idle = [s for s in samples if s.name == IDLE and node in ("", s.labels.get("node_name"))]
+    starts = [s.value for s in samples if s.name == START]
+    started = repr(starts[0]) if len(starts) == 1 else None
+    if active:
+        nodes = {s.labels.get("node_name", "") for s in active}
+        if len(nodes) > 1:
+            raise KjouleError(
+                f"{what} shows several nodes", expected="one", seen=", ".join(sorted(nodes)), next_step="choose with the option node"
+            )
+        for sample in active:
+            if "fake" in sample.labels.get("path", ""):
+                raise KjouleError(
+                    f"{what} runs on its fake meter", seen=sample.labels["path"], next_step="set dev.fake-cpu-meter.enabled: false"
+                )
+        per_zone: dict[str, dict[str, float]] = {}
+        for sample in (*active, *idle):
+            zone = sample.labels.get("zone", "")
+            per_zone.setdefault(zone, {ACTIVE: 0.0, IDLE: 0.0})[sample.name] += finite(sample.value, f"{sample.name} of {what}")
+        if {s.labels.get("zone", "") for s in idle} != set(per_zone):
+            raise KjouleError(
+                f"{what} shows active energy without idle energy", next_step="raise exporter.prometheus.metricsLevel to hold node"
+            )
+        return NodeCounters(
+            "rewrite",
+            {zone: parts[ACTIVE] + parts[IDLE] for zone, parts in per_zone.items()},
+            {zone: parts[ACTIVE] for zone, parts in per_zone.items()},
+            started,
+        )
+    return _legacy_counters(samples, what, node, started)
+
+
+class RestartWatch:
+    """Tells runs of Kepler apart: by its start time, or else by active energy that fell, because it begins at nought with every start."""
+
+    def __init__(self) -> None:
+        self._falls = 0
+        self._active: dict[str, float] = {}
+
+    def epoch(self, now: NodeCounters) -> str:
+        """A text that changes with every restart."""
+        if any(now.active.get(zone, 0.0) < joules for zone, joules in self._active.items()):
+            self._falls += 1
+        self._active = now.active
+        return f"{now.started or 'start unknown'}, {self._falls} falls"
+
+
+def _legacy_counters(samples: list[Sample], what: str, node: str, started: str | None) -> NodeCounters:
+    total: dict[str, float] = {}
+    active: dict[str, float] = {}
+    nodes = set()
+    for sample in samples:
+        for domain in LEGACY_DOMAINS:
+            if sample.name == f"kepler_node_{domain}_joules_total":
+                name = sample.labels.get("exported_instance", sample.labels.get("instance", ""))
+                if node not in ("", name):
+                    continue
+                _refuse_models(sample.labels.get("source", ""), what)
+                nodes.add(name)
+                value = finite(sample.value, f"{sample.name} of {what}")
+                total[domain] = total.get(domain, 0.0) + value
+                if sample.labels.get("mode") != "idle":
+                    active[domain] = active.get(domain, 0.0) + value
+        if sample.name == "kepler_node_info":
+            _refuse_models(sample.labels.get("components_power_source", ""), what)
+    if len(nodes) > 1:
+        raise KjouleError(
+            f"{what} shows several nodes", expected="one", seen=", ".join(sorted(nodes)), next_step="choose with the option node"
+        )
+    if not total:
+        raise KjouleError(
+            f"{what} shows no energy of {'node ' + node if node else 'a node'}",
+            expected=f"{ACTIVE}, or kepler_node_package_joules_total",
+            seen=f"{len(samples)} samples of Kepler",
+            next_step="is it Kepler, does it see RAPL, and does metricsLevel hold node?",
+        )
+    # A domain that Kepler knows and the processor lacks stays at nought.
+    return NodeCounters("legacy", {zone: joules for zone, joules in total.items() if joules > 0 or zone == "package"}, active, started)
+
+
+def _refuse_models(source: str, what: str) -> None:
+    if source in _MODELS:
+        raise KjouleError(
+            f"{what} guesses: its energy comes from a model",
+            expected="rapl",
+            seen=source,
+            next_step="inside a virtual machine use the source kepler on its host, or kjoule_source: estimate with bounds",
+        )
+
+
+# --- series over time: the same for both ways of reading
+# -------------------------------------------------------------------------------------
+
+
+class Point(NamedTuple):
+    """One sample: seconds of some clock, and the value."""
+
+    t: float
+    value: float
+
+
+@dataclass
+class Series:
+    """One time series: metric, labels, points in order of time."""
+
+    name: str
+    labels: dict[str, str]
+    points: list[Point] = field(default_factory=list)
+
+
+def increase(points: list[Point], begin: float, end: float, first_look: float) -> float:
+    """What a counter that may begin again gained between the last sample at or before ``begin`` and the last at or before ``end``.
+
+    A fall is a new beginning at nought. A series whose first sample is later than ``first_look`` (the last look at everything at or
+    before begin) was
+    born since, and its first value counts. Nothing is extrapolated.
+    """
+    times = [point.t for point in points]
+    last = bisect_right(times, end) - 1
+    if last < 0:
+        return 0.0
+    start = max(0, bisect_right(times, begin) - 1)
+    gained = points[start].value if points[start].t > first_look else 0.0
+    for earlier, later in zip(points[start:last], points[start + 1 : last + 1]):
+        gained += later.value - earlier.value if later.value >= earlier.value else later.value
+    return gained
+
+
+#: level -> (metric of the rewrite, labels that say who it is)
+LEVELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "processes": ("kepler_process_cpu_joules_total", ("pid", "comm", "exe", "type", "container_id", "vm_id")),
+    "containers": ("kepler_container_cpu_joules_total", ("container_id", "container_name", "runtime", "pod_id")),
+    "pods": ("kepler_pod_cpu_joules_total", ("pod_id", "pod_name", "pod_namespace")),
+    "vms": ("kepler_vm_cpu_joules_total", ("vm_id", "vm_name", "hypervisor")),
+}
+_LEGACY_LEVELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "processes": ("kepler_process_{zone}_joules_total", ("pid", "command", "container_id", "vm_id")),
+    "containers": ("kepler_container_{zone}_joules_total", ("container_id", "container_name", "pod_name", "container_namespace")),
+    "vms": ("kepler_vm_{zone}_joules_total", ("vm_id",)),
+}
+ATTRIBUTION_METRICS = (
+    *(metric for metric, _labels in LEVELS.values()),
+    *(metric.format(zone=zone) for metric, _labels in _LEGACY_LEVELS.values() for zone in LEGACY_DOMAINS),
+)
+#: How many of a level are listed; the rest is added up.
+LISTED = 40
+#: Parts may be ahead of the node by what their interval differs. Beyond that the attribution is off.
+TOLERANCE = 0.05
+
+
+def attribution(series: list[Series], zones: tuple[str, ...], begin: float, end: float, node: str = "") -> dict[str, Any]:
+    """What Kepler gives to whom between two moments of the series' clock, in the zones chosen (summed).
+
+    ``{node: {active_joules}, zones, covered_seconds, processes|containers|pods|vms: {joules, share_of_active, listed: [{label..., joules}],
+    others_joules}, reasons}``. Idle energy is given to nobody. Running and terminated series of one thing are one thing. A level with
+    figures that
+    cannot be is listed in ``reasons`` and has no figures.
+    """
+    series = [one for one in series if node in ("", one.labels.get("node_name", ""))]
+    node_series = [one for one in series if _node_zone(one) in zones]
+    looks = sorted({point.t for one in node_series for point in one.points})
+    first = bisect_right(looks, begin) - 1
+    last = bisect_right(looks, end) - 1
+    if first < 0 or last <= first:
+        return {"zones": list(zones), "reasons": ["there are no two looks at the node that span the window"]}
+    first_look = looks[first]
+    seconds = looks[last] - first_look
+    active = math.fsum(increase(one.points, begin, end, first_look) for one in node_series)
+    result: dict[str, Any] = {"zones": list(zones), "covered_seconds": seconds, "node": {"active_joules": active}, "reasons": []}
+    if active > LIMIT_WATTS * seconds:
+        return {**result, "reasons": [f"{active:.4g} J of the node in {seconds:.4g} s are beyond physics"]}
+    legacy = any(one.name != ACTIVE for one in node_series)
+    for level, (metric, keys) in (_LEGACY_LEVELS if legacy else LEVELS).items():
+        wanted = {metric.format(zone=zone): zone for zone in zones} if legacy else {metric: None}
+        mine = [
+            one for one in series if one.name in wanted and one.labels.get("mode") != "idle" and (legacy or one.labels.get("zone") in zones)
+        ]
+        if mine:
+            entry, reasons = _level(mine, keys, begin, end, first_look, active)
+            result["reasons"] += [f"{level}: {reason}" for reason in reasons]
+            if not reasons:
+                result[level] = entry
+    return result
+
+
+def _node_zone(series: Series) -> str | None:
+    if series.name == ACTIVE:
+        return series.labels.get("zone")
+    for domain in LEGACY_DOMAINS:
+        if series.name == f"kepler_node_{domain}_joules_total" and series.labels.get("mode") != "idle":
+            return domain
+    return None
+
+
+def _level(
+    series: list[Series], keys: tuple[str, ...], begin: float, end: float, first_look: float, active: float
+) -> tuple[dict[str, Any], list[str]]:
+    """One level, and why it cannot be used."""
+    # A thing that ends moves from state="running" to state="terminated", with the same counter: one series of points, by zone.
+    merged: dict[tuple[Any, ...], list[Point]] = {}
+    for one in series:
+        who = tuple(one.labels.get(key, "") for key in keys)
+        merged.setdefault((who, one.name, one.labels.get("zone", "")), []).extend(one.points)
+    reasons = _duplicates(series)
+    joules: dict[tuple[str, ...], float] = {}
+    for (who, _name, _zone), points in merged.items():
+        gained = increase(sorted(points), begin, end, first_look)
+        joules[who] = joules.get(who, 0.0) + gained
+    worst = max(joules.items(), key=lambda item: item[1])
+    if not worst[1] <= active * (1 + TOLERANCE) + 1e-3:
+        name = " ".join(part for part in worst[0] if part)[:80]
+        reasons.append(f"{name} is given {worst[1]:.4g} J, more than the {active:.4g} J of the whole node")
+    total = math.fsum(joules.values())
+    ranked = sorted(((gained, who) for who, gained in joules.items() if gained > 0), reverse=True)
+    listed = [{**{key: part for key, part in zip(keys, who) if part}, "joules": gained} for gained, who in ranked[:LISTED]]
+    return {
+        "joules": total,
+        "share_of_active": total / active if active > 0 else None,
+        "listed": listed,
+        "others_joules": math.fsum(gained for gained, _who in ranked[LISTED:]),
+    }, reasons
+
+
+def _duplicates(series: list[Series]) -> list[str]:
+    """Virtual machines that cannot be told apart: several names under one id, or an id that is the beginning of a command line in
+    hexadecimal,
+    which every machine without -uuid and -name gets."""
+    reasons = []
+    names: dict[str, set[str]] = {}
+    for one in series:
+        if "hypervisor" in one.labels or one.name.startswith("kepler_vm_"):
+            vm_id = one.labels.get("vm_id", "")
+            names.setdefault(vm_id, set()).add(one.labels.get("vm_name", ""))
+    for vm_id, seen in sorted(names.items()):
+        if len(seen) > 1:
+            reasons.append(f"{len(seen)} machines share the id {vm_id}: {', '.join(sorted(seen))}")
+        elif _is_command(vm_id):
+            reasons.append(f"the id {vm_id} is a piece of a command line: machines without -uuid and -name cannot be told apart")
+    return reasons
+
+
+def _is_command(vm_id: str) -> bool:
+    try:
+        return len(vm_id) == 16 and bytes.fromhex(vm_id).startswith(b"/") and bytes.fromhex(vm_id).decode("ascii").isprintable()
+    except ValueError:
+        return False
+
+
+def series_of_scrapes(scrapes: Iterable[tuple[float, Iterable[Sample]]]) -> list[Series]:
+    """Series from scrapes of one exporter, each with its time in seconds."""
+    found: dict[tuple[str, frozenset[tuple[str, str]]], Series] = {}
+    for t, samples in scrapes:
+        for sample in samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            if key not in found:
+                found[key] = Series(sample.name, dict(sample.labels))
+            found[key].points.append(Point(t, sample.value))
+    return list(found.values())
+
+
+def scrape(client: WebClient) -> list[Sample]:
+    """One look at everything that Kepler shows: for ``series_of_scrapes`` and ``attribution``."""
+    path = "" if client.base.endswith("/metrics") else "/metrics"
+    return parse(client.get(path, ACCEPT).decode("utf-8", errors="replace"), client.what, PREFIXES)
