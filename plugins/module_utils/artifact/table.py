@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import KjouleError
 
 ORIGINS = ("auto", "path", "download", "mirror", "build")
-KINDS = ("binary", "crds")
+KINDS = ("binary", "crds", "archive")
 
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 _FAMILY_FIELDS = {"version", "upstream", "licence", "build", "artifacts"}

@@ -90,6 +90,8 @@ class Period:
             "kind": "period",
             **{key: self.item[key] for key in ("period_id", "block", "position", "attempt", "arm", "label")},
             "started_at": _now(),
+            # Both clocks at one moment: where the windows, which are monotonic, lie in the time of other people's readings.
+            "clock": {"realtime_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()},
             "boot_id": boot_id(),
             "valid": True,
             "reasons": [],

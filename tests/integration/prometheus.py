@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real Prometheus on loopback for tests, and a world of known watts in the place of Kepler.
+
+``known_world`` is a double of Kepler's /metrics (generation 0.10 and newer) in which every counter follows from stated watts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: Watts of a host by zone: active and idle. core lies inside package, psys holds it: neither may be added.
+ZONES = {"package": (20.0, 10.0), "dram": (3.0, 2.0), "core": (15.0, 5.0), "psys": (40.0, 30.0)}
+#: Watts of its processes by zone, as Kepler splits the active ones.
+PROCESSES = {
+    "etcd": {"package": 6.0, "dram": 1.0},
+    "kube-apiserver": {"package": 9.0, "dram": 1.0},
+    "kepler": {"package": 2.0, "dram": 0.5},
+}
+HOST_WATTS = 20.0 + 10.0 + 3.0 + 2.0
+IDLE_WATTS = 10.0 + 2.0
+COMPONENT_WATTS = {name: sum(zones.values()) for name, zones in PROCESSES.items()}
+RESIDUAL_WATTS = HOST_WATTS - sum(COMPONENT_WATTS.values())
+
+
+def need(*commands: str) -> dict[str, str]:
+    """Paths of commands; skips the test, by name, where one is missing."""
+    found = {command: shutil.which(command) for command in commands}
+    missing = [command for command, path in found.items() if not path]
+    if missing:
+        pytest.skip(f"not run: {', '.join(missing)} not found (Debian, Ubuntu: apt install prometheus)")
+    return {command: str(path) for command, path in found.items()}
+
+
+def known_world(seconds: float) -> list[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of every counter ``seconds`` after the start of this world."""
+    node = {"node_name": "alpha"}
+    found = []
+    for zone, (active, idle) in ZONES.items():
+        labels = {**node, "zone": zone, "path": f"/class/powercap/{zone}"}
+        # An idle counter begins at the raw value of the RAPL counter, an active one at nothing.
+        found.append(("kepler_node_cpu_active_joules_total", labels, active * seconds))
+        found.append(("kepler_node_cpu_idle_joules_total", labels, 4000.0 + idle * seconds))
+        found.append(("kepler_node_cpu_joules_total", labels, 4000.0 + (active + idle) * seconds))
+    for pid, (name, watts) in enumerate(PROCESSES.items(), 100):
+        for zone, power in watts.items():
+            labels = {**node, "zone": zone, "pid": str(pid), "comm": name[:15], "type": "regular", "state": "running"}
+            found.append(("kepler_process_cpu_joules_total", labels, power * seconds))
+    return found
+
+
+def open_metrics(start: int, seconds: int, step: int, host: str) -> str:
+    """The known world as a history in OpenMetrics text, for ``promtool tsdb create-blocks-from openmetrics``."""
+    lines: dict[str, list[str]] = {}
+    for moment in range(0, seconds + 1, step):
+        for name, labels, value in known_world(moment):
+            lines.setdefault(name, []).append(f"{name}{_labels({**labels, 'job': 'kepler', 'host': host})} {value!r} {start + moment}")
+        lines.setdefault("process_start_time_seconds", []).append(
+            f"process_start_time_seconds{_labels({'job': 'kepler', 'host': host})} 1000 {start + moment}"
+        )
+    text = []
+    for name, samples in lines.items():
+        family = name[: -len("_total")] if name.endswith("_total") else name
+        text.append(f"# TYPE {family} {'counter' if name.endswith('_total') else 'gauge'}")
+        text += samples
+    return "\n".join([*text, "# EOF", ""])
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Prometheus:
+    """Asks the one at ``url``."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        query = urllib.parse.urlencode(parameters, doseq=True)
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=30) as response:
+                return json.load(response)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from error
+
+    def instant(self, query: str, at: float | None = None) -> list[dict[str, Any]]:
+        return list(self.get("query", query=query, **({} if at is None else {"time": at}))["result"])
+
+    def range(self, query: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
+        return list(self.get("query_range", query=query, start=start, end=end, step=step)["result"])
+
+    def wait_ready(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert process.poll() is None, log.read_text()
+            with (
+                contextlib.suppress(OSError, http.client.HTTPException),
+                urllib.request.urlopen(f"{self.url}/-/ready", timeout=2) as answer,
+            ):
+                if answer.status == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"Prometheus is not ready: {log.read_text()}")
+
+
+@contextlib.contextmanager
+def running(command: list[str], url: str, log: Path) -> Iterator[Prometheus]:
+    """A Prometheus with that command line, ended afterwards."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        prometheus = Prometheus(url)
+        prometheus.wait_ready(process, log)
+        yield prometheus
+    finally:
+        process.terminate()
+        process.wait(30)

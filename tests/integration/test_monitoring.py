@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role monitoring: what it writes, on a real promtool and a real Prometheus.
+
+Kepler is a double here, a world of known watts (tests/integration/prometheus.py). Grafana is not started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import prometheus as world
+import pytest
+import units
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+#: The window of the world in which everything is known, whole minutes in the past, as a person would look back on a run.
+SECONDS = 1200
+RUN = "run-1"
+
+
+def run_tasks(tmp: Path, tasks: list[dict[str, object]], variables: dict[str, object], *more: str) -> subprocess.CompletedProcess[str]:
+    playbook = tmp / "play.yml"
+    playbook.write_text(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}]))
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "false"}
+    extra = {"ansible_python_interpreter": sys.executable, **variables}
+    return subprocess.run(
+        ["ansible-playbook", str(playbook), "-i", "localhost,", "-e", json.dumps(extra), *more],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def play(tmp: Path, role: str, tasks_from: str, variables: dict[str, object], *more: str) -> subprocess.CompletedProcess[str]:
+    include = {"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": tasks_from}}
+    return run_tasks(tmp, [include], variables, *more)
+
+
+def changed(done: subprocess.CompletedProcess[str]) -> int:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return int(re.findall(r"changed=(\d+)", done.stdout)[-1])
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Folders of a host, with Prometheus and promtool where the role would have installed them."""
+    top = tmp_path_factory.mktemp("monitoring")
+    for name in ("install", "config", "units", "state"):
+        (top / name).mkdir()
+    for name, path in world.need("prometheus", "promtool").items():
+        (top / "install" / name).symlink_to(path)
+    return top
+
+
+@pytest.fixture(scope="module")
+def variables(folders):
+    return {
+        "monitoring_install_dir": str(folders / "install"),
+        "monitoring_config_dir": str(folders / "config"),
+        "monitoring_unit_dir": str(folders / "units"),
+        "monitoring_prometheus_port": world.free_port(),
+        "monitoring_targets": [{"host": "alpha", "address": f"127.0.0.1:{world.free_port()}"}],
+        "monitoring_grafana_admin_password": "a secret of the test",
+    }
+
+
+@pytest.fixture(scope="module")
+def rendered(folders, variables):
+    assert changed(play(folders, "monitoring", "configure", variables)) > 0
+    return folders
+
+
+def test_a_second_run_would_change_nothing_and_the_password_is_nowhere_but_in_its_file(rendered, variables):
+    done = play(rendered, "monitoring", "configure", variables, "--check", "--diff", "-v")
+    assert changed(done) == 0
+    assert "a secret of the test" not in done.stdout
+    holding = [path for path in rendered.rglob("*") if path.is_file() and not path.is_symlink() and b"a secret of" in path.read_bytes()]
+    assert [path.name for path in holding] == ["grafana-admin-password"]
+    assert holding[0].stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_wrong_is_told_and_the_old_files_stay(rendered, variables):
+    """One play for all of them, each in a block of its own: the messages are collected and looked at here."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        listener = {"service": "kjoule-prometheus", "address": "127.0.0.1", "port": port, "variable": "monitoring_prometheus_port"}
+        cases = {
+            "duration": ("configure", {"monitoring_retention": "a month"}),
+            "zones": ("configure", {"monitoring_zones": ["package", "psys"]}),
+            "open": ("configure", {"monitoring_grafana_address": "0.0.0.0", "monitoring_grafana_admin_password": ""}),
+            "port": ("port", {"__monitoring_listener": listener}),
+        }
+        tasks = []
+        for name, (tasks_from, wrong) in cases.items():
+            include = {
+                "ansible.builtin.include_role": {"name": "kjoule.bench.monitoring", "tasks_from": tasks_from},
+                "vars": {**variables, **wrong},
+            }
+            told = {
+                "ansible.builtin.debug": {
+                    "msg": name + ": {{ ansible_failed_result.msg }} {{ ansible_failed_result.stderr | default('') }}"
+                }
+            }
+            tasks.append({"block": [include], "rescue": [told]})
+        before = {path: path.read_bytes() for path in (rendered / "config").rglob("*") if path.is_file()}
+        done = run_tasks(rendered, tasks, {})
+    assert {path: path.read_bytes() for path in (rendered / "config").rglob("*") if path.is_file()} == before
+    assert re.search("rescued=4 ", done.stdout), done.stdout
+    assert re.search(r'"duration: .*a month', done.stdout), done.stdout
+    assert re.search(r'"zones: .*psys holds the package', done.stdout), done.stdout
+    assert re.search(r'"open: .*beyond this host, without a password', done.stdout), done.stdout
+    assert re.search(rf'"port: Port {port} on 127.0.0.1 is taken.*set monitoring_prometheus_port to a free port', done.stdout), done.stdout
+
+
+def test_the_rules_say_what_is_stated_about_them(rendered, tmp_path):
+    statements = (ROOT / "tests/integration/monitoring_rules.yml").read_text()
+    (tmp_path / "statements.yml").write_text(statements)
+    (tmp_path / "rules.yml").symlink_to(rendered / "config" / "rules.yml")
+    done = subprocess.run(
+        [str(rendered / "install/promtool"), "test", "rules", str(tmp_path / "statements.yml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("service", ["kjoule-prometheus", "kjoule-grafana"])
+def test_a_service_can_reach_little(rendered, service):
+    setting = units.settings(rendered / "units" / f"{service}.service")
+    assert setting["DynamicUser"] == ["yes"]
+    assert setting["CapabilityBoundingSet"] == [""]
+    assert setting["ProtectSystem"] == ["strict"]
+    assert "a secret" not in setting["ExecStart"][0]
+    world.need("systemd-analyze")
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=30", str(rendered / "units" / f"{service}.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-400:] + done.stderr  # an exposure level of 3.0 or less, of 10
+
+
+# Known joules, through a real Prometheus
+
+
+@pytest.fixture(scope="module")
+def start() -> int:
+    return (int(time.time()) // 60 - 30) * 60
+
+
+def journal(start: int) -> str:
+    """Two periods in the known world, one minute of idle and four at rest each. The monotonic clock of this host began 1000 s before."""
+    lines = [{"kind": "header", "run_id": RUN, "host": {"name": "alpha"}}]
+    for number, (arm, busy, etcd, joules) in enumerate([("snowflake", 30.0, 12.0, 8400.0), ("flux", 50.0, 20.0, 9000.0)], 1):
+        begin = 1000 + 60 + (number - 1) * 360
+        phases = []
+        for index, (name, first, last) in enumerate([("idle", 0, 60), ("steady", 60, 300)]):
+            phases.append(
+                {
+                    "name": name,
+                    "kind": name,
+                    "index": index,
+                    "start_ns": (begin + first) * 10**9,
+                    "end_ns": (begin + last) * 10**9,
+                    "valid": True,
+                    "cpu_seconds": {"etcd": etcd, "kube-apiserver": 6.0},
+                    "components": {"etcd": "cluster", "kube-apiserver": "cluster"},
+                    "actor": {"cpu_seconds": 1.0},
+                    "machine": {"busy_seconds": busy},
+                    "energy": [{"source": "rapl", "scope": "rapl:package+dram", "valid": True, "joules": joules * (last - first) / 240}],
+                }
+            )
+        lines.append(
+            {
+                "kind": "period",
+                "period_id": f"b01-p{number}-a1",
+                "arm": arm,
+                "label": arm,
+                "valid": True,
+                "clock": {"realtime_ns": (start + begin - 1000) * 10**9, "monotonic_ns": begin * 10**9},
+                "phases": phases,
+            }
+        )
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+@pytest.fixture(scope="module")
+def prometheus(rendered, variables, start):
+    """The unit's own command line on the known world: 20 minutes of counters, what the rules make of them, and the marks of a run."""
+    promtool = str(rendered / "install" / "promtool")
+    data = rendered / "state" / "kjoule-prometheus"
+    (rendered / "history.om").write_text(world.open_metrics(start, SECONDS, 5, "alpha"))
+    subprocess.run(
+        [promtool, "tsdb", "create-blocks-from", "openmetrics", str(rendered / "history.om"), str(data)], check=True, capture_output=True
+    )
+    command = units.command(rendered / "units" / "kjoule-prometheus.service", rendered / "state")
+    url = f"http://127.0.0.1:{variables['monitoring_prometheus_port']}"
+    rules = str(rendered / "config" / "rules.yml")
+    with world.running(command, url, rendered / "prometheus.log"):
+        # Twice, because a rule of the first pass reads what another has recorded.
+        past = [
+            promtool,
+            "tsdb",
+            "create-blocks-from",
+            "rules",
+            f"--start={start}",
+            f"--end={start + SECONDS}",
+            f"--url={url}",
+            "--output-dir",
+        ]
+        subprocess.run([*past, str(data), rules], check=True, capture_output=True)
+    with world.running(command, url, rendered / "prometheus.log"):
+        subprocess.run([*past, str(data), rules], check=True, capture_output=True)
+    with world.running(command, url, rendered / "prometheus.log") as running:
+        state = rendered / "host"
+        (state / "runs" / RUN).mkdir(parents=True)
+        (state / "runs" / RUN / "journal.jsonl").write_text(journal(start))
+        given = {**variables, "monitoring_run_id": RUN, "kjoule_state_dir": str(state)}
+        assert changed(play(rendered, "monitoring", "marks", given)) == 1
+        yield running
+
+
+#: What each panel has to answer: dashboard and title -> legend -> value, with the labels that name a line in it.
+LABELS = ("label", "component", "zone", "phase")
+SPLIT = {"snowflake": 300.0, "flux": 300.0}
+EXPECTED = {
+    ("energy", "Energy of the host"): [{"": 20 * 60 * world.HOST_WATTS}],
+    ("energy", "Restarts of Kepler"): [{"": 0.0}],
+    ("energy", "Zones that are added"): [{"package": 1.0, "dram": 1.0}],
+    ("energy", "Power of the host"): [{"": world.HOST_WATTS - world.IDLE_WATTS}, {"": world.IDLE_WATTS}],
+    ("energy", "Power by component"): [world.COMPONENT_WATTS],
+    ("energy", "Residual"): [{"": world.RESIDUAL_WATTS}, {"": world.RESIDUAL_WATTS - world.IDLE_WATTS}],
+    ("energy", "Energy by component"): [{name: watts * 20 * 60 for name, watts in world.COMPONENT_WATTS.items()}],
+    ("arms", "Power of the host by arm"): [dict.fromkeys(SPLIT, world.HOST_WATTS)],
+    ("arms", "Mean power at rest by arm"): [dict.fromkeys(SPLIT, world.HOST_WATTS)],
+    ("arms", "Energy by arm and component"): [
+        {f"{arm} {name}": watts * seconds for arm, seconds in SPLIT.items() for name, watts in world.COMPONENT_WATTS.items()}
+    ],
+    ("arms", "Measured energy by arm and phase"): [
+        {"snowflake idle": 2100.0, "snowflake steady": 8400.0, "flux idle": 2250.0, "flux steady": 9000.0}
+    ],
+    ("arms", "CPU time by arm and component"): [
+        {"snowflake etcd": 24.0, "snowflake kube-apiserver": 12.0, "flux etcd": 40.0, "flux kube-apiserver": 12.0}
+    ],
+    ("arms", "Residual CPU time by arm"): [{"snowflake": 60.0 - 36.0 - 2.0, "flux": 100.0 - 52.0 - 2.0}],
+}
+
+
+def panels() -> list:
+    found = []
+    for path in sorted((ROOT / "roles/monitoring/files/dashboards").glob("*.json")):
+        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
+            found.append(pytest.param(path.stem, panel, id=f"{path.stem}: {panel['title']}"))
+    return found
+
+
+def ask(prometheus: world.Prometheus, target: dict, start: int) -> dict[str, list[float]]:
+    """What Grafana would ask for a panel, over the known 20 minutes: the values of every line."""
+    query = (
+        target["expr"].replace("$host", "alpha").replace("$run", RUN).replace("$__range_s", str(SECONDS)).replace("$__range", f"{SECONDS}s")
+    )
+    if target.get("instant"):
+        found = [(line["metric"], [line["value"][1]]) for line in prometheus.instant(query, at=start + SECONDS)]
+    else:
+        # From the third minute on: before, the rules have less than their minute to look back on.
+        lines = prometheus.range(query, start + 120, start + SECONDS, 15)
+        found = [(line["metric"], [value for _moment, value in line["values"]]) for line in lines]
+    return {" ".join(metric[name] for name in LABELS if name in metric): [float(value) for value in values] for metric, values in found}
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), panels())
+def test_every_panel_answers_with_the_joules_that_were_put_in(prometheus, start, dashboard, panel):
+    expected = EXPECTED[dashboard, panel["title"]]
+    assert len(panel["targets"]) == len(expected)
+    for target, known in zip(panel["targets"], expected):
+        answer = ask(prometheus, target, start)
+        assert set(answer) == {name[:15] if dashboard == "energy" else name for name in known}
+        for name, values in answer.items():
+            assert values == pytest.approx([known[name]] * len(values), rel=0.01), name
+
+
+def test_the_windows_of_the_run_begin_and_end_where_the_journal_says(prometheus, start):
+    for path in sorted((ROOT / "roles/monitoring/files/dashboards").glob("*.json")):
+        (annotation,) = json.loads(path.read_text(encoding="utf-8"))["annotations"]["list"]
+        query = annotation["expr"].replace("$host", "alpha")
+        seen = {}
+        for line in prometheus.range(query, start, start + SECONDS, 5):
+            moments = [moment - start for moment, _value in line["values"]]
+            seen[line["metric"]["label"], line["metric"]["phase"]] = (moments[0], moments[-1])
+        assert seen == {
+            ("snowflake", "idle"): (60, 115),
+            ("snowflake", "steady"): (120, 355),
+            ("flux", "idle"): (420, 475),
+            ("flux", "steady"): (480, 715),
+        }
+
+
+def test_every_panel_is_expected_to_say_something():
+    assert {(entry.values[0], entry.values[1]["title"]) for entry in panels()} == set(EXPECTED)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A journal's windows as series. A real Prometheus takes them in tests/integration/test_monitoring.py."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import math
+import threading
+
+import pytest
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import read_marks, shown_periods
+
+HEADER = {"kind": "header", "run_id": "r", "host": {"name": "alpha"}}
+
+
+def phase(name: str, start: int, end: int, **more: object) -> dict[str, object]:
+    return {
+        "name": name,
+        "kind": name,
+        "index": 0,
+        "start_ns": start * 10**9,
+        "end_ns": end * 10**9,
+        "valid": True,
+        "cpu_seconds": {"etcd": 0.5},
+        "components": {"etcd": "cluster"},
+        "actor": {"cpu_seconds": 0.1},
+        "machine": {"busy_seconds": 2.0},
+        "energy": [],
+        **more,
+    }
+
+
+def journal(*phases: dict[str, object], **more: object) -> str:
+    period = {"kind": "period", "period_id": "p1", "arm": "flux", "label": "flux", "valid": True, "phases": list(phases)}
+    # The monotonic clock stood at 50 s when it was 1 000 050 s after 1970.
+    clock = {"realtime_ns": 1_000_050 * 10**9, "monotonic_ns": 50 * 10**9}
+    return "".join(json.dumps(line) + "\n" for line in (HEADER, {**period, "clock": clock, **more}))
+
+
+def by_name(series):
+    return {one.labels["__name__"]: one for one in series}
+
+
+def test_a_window_lies_where_both_clocks_of_the_record_put_it():
+    host, series = read_marks(journal(phase("idle", 60, 72)))
+    assert host == "alpha"
+    samples = by_name(series)["kjoule_phase"].samples
+    assert [stamp for stamp, _value in samples] == [1_000_060_000, 1_000_065_000, 1_000_070_000, 1_000_072_000]
+    assert [value for _stamp, value in samples[:-1]] == [1.0, 1.0, 1.0]
+    assert math.isnan(samples[-1][1])
+
+
+def test_two_windows_that_touch_never_stand_beside_each_other():
+    _host, series = read_marks(journal(phase("idle", 60, 70), phase("steady", 70, 80)))
+    first, second = (one for one in series if one.labels["__name__"] == "kjoule_phase")
+    assert first.samples[-1][0] == second.samples[0][0]
+    assert math.isnan(first.samples[-1][1])
+
+
+def test_what_the_record_says_is_held_for_as_long():
+    energy = [
+        {"source": "rapl", "scope": "rapl:package", "valid": True, "joules": 42.0},
+        {"source": "bmc", "scope": "ipmi:system", "valid": False, "joules": 7.0},
+    ]
+    _host, series = read_marks(journal(phase("idle", 60, 70, energy=energy)))
+    found = by_name(series)
+    assert found["kjoule_phase_cpu_seconds"].labels["component"] == "etcd"
+    assert found["kjoule_phase_cpu_seconds"].labels["role"] == "cluster"
+    assert found["kjoule_phase_actor_cpu_seconds"].samples[0][1] == 0.1
+    assert found["kjoule_phase_busy_cpu_seconds"].samples[0][1] == 2.0
+    measured = [one for one in series if one.labels["__name__"] == "kjoule_phase_energy_joules"]
+    assert [(one.labels["scope"], one.samples[0][1]) for one in measured] == [("rapl:package", 42.0)]
+
+
+def test_an_invalid_period_is_shown_as_such():
+    _host, series = read_marks(journal(phase("idle", 60, 70), valid=False))
+    assert {one.labels["valid"] for one in series} == {"false"}
+
+
+def test_a_torn_last_line_is_no_record():
+    assert read_marks(journal(phase("idle", 60, 70)) + '{"kind": "peri') == read_marks(journal(phase("idle", 60, 70)))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "has no header.*has been measured"),
+        (json.dumps(HEADER) + '\n{"kind": "period", "period_id": "p1", "phases": []}\n', "does not say when"),
+    ],
+)
+def test_a_journal_that_cannot_be_placed_is_told(text, says):
+    with pytest.raises(KjouleError, match=says):
+        read_marks(text)
+
+
+class Knowing(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = json.dumps({"status": "success", "data": [{"period": "p1"}, {"period": "p2"}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: object) -> None:
+        """Says nothing."""
+
+
+def test_prometheus_is_asked_for_the_periods_that_it_has():
+    with http.server.HTTPServer(("127.0.0.1", 0), Knowing) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert shown_periods(f"http://127.0.0.1:{server.server_port}", "r", "alpha") == {"p1", "p2"}
+        thread.join()
+    with pytest.raises(KjouleError, match="cannot be reached"):
+        shown_periods(f"http://127.0.0.1:{server.server_port}", "r", "alpha")
