@@ -18,7 +18,7 @@ from markupsafe import Markup
 from .words import markdown
 
 TEMPLATES = Path(__file__).parent / "data" / "page"
-_NUMBER = re.compile(r"[+-]?\d[\d.]*( %)?|-")
+_NUMBER = re.compile(r"[+-]?\d[\d.]*( %)?")
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from .document import Picture, Table
-from .words import interval, significant
+from .words import bounded, interval, seconds, significant
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
@@ -136,7 +136,7 @@ def differences(report: dict[str, Any]) -> Picture | None:
 
     above = sum(value > 0 for value in values)
     alt = (
-        f"{report['question']['effect']}, {metric['what']}: {interval(effect, factor, unit, sign=True)}; "
+        f"Difference ({report['question']['effect']}), {metric['what']}: {interval(effect, factor, unit, sign=True)}; "
         f"above zero in {above} of {len(values)} blocks."
     )
     rows = [[block, significant(value)] for block, value in zip(blocks, values)]
@@ -168,7 +168,7 @@ def run_order(report: dict[str, Any]) -> Picture | None:
         _legend(axes)
 
     alt = (
-        f"{metric['what']} in each of {len(rows)} periods, in the order they ran. "
+        f"Primary metric ({metric['what']}) of {len(rows)} periods, in the order they ran. "
         "A trend would be drift of the machine; the blocks cancel it."
     )
     table = [
@@ -225,7 +225,7 @@ def timeline(report: dict[str, Any], side: dict[str, Any], top: float) -> Pictur
 
     busiest = max(phases, key=lambda phase: phase["cpu"])
     alt = (
-        f"CPU of {side['label']} over one period (block {side['block']}, the one with the median difference). Mean by phase: "
+        f"CPU time of {side['label']} over one period (block {side['block']}, the one with the median difference). Mean by phase: "
         + ", ".join(f"{phase['name']} {significant(1000 * phase['cpu'])}" for phase in phases)
         + f" mCPU; most in {busiest['name']}."
     )
@@ -288,3 +288,130 @@ def components(report: dict[str, Any]) -> Picture | None:
     return Picture(
         "Where the CPU time goes", f"{alt}.", svg, Table("mCPU by component, mean over the phase", ["phase, side", *names], rows)
     )
+
+
+def _curve(
+    axes: Axes, points: list[dict[str, Any]], key: str, figure: Callable[[dict[str, Any]], dict[str, float]], colour: str = SECOND
+) -> None:
+    """A band through all points, a mark with its interval where it was measured; extrapolation is dashed."""
+    places = [point[key] for point in points]
+    found = [figure(point) for point in points]
+    axes.fill_between(
+        places, [item["low"] for item in found], [item["high"] for item in found], color=colour, alpha=0.25, linewidth=0, label="band"
+    )
+    axes.plot(places, [item["value"] for item in found], "--", color=colour, linewidth=1.2, label="extrapolated")
+    for point, item in zip(points, found):
+        if point["kind"] == "measured":
+            bars = [[item["value"] - item["low"]], [item["high"] - item["value"]]]
+            axes.errorbar([point[key]], [item["value"]], yerr=bars, fmt="o", color=FIRST, markersize=6, capsize=3, label="measured here")
+    axes.axhline(0, color=MUTED, linewidth=0.8)
+    axes.set_xscale("log")
+    axes.minorticks_off()
+
+
+def _wide(axes: Axes, linear_below: float) -> None:
+    """A vertical axis over many powers of ten that may hold 0, with plain numbers."""
+    axes.set_yscale("symlog", linthresh=linear_below)
+    axes.yaxis.set_major_formatter(lambda value, _place: f"{value:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _curve_table(title: str, first: str, points: list[dict[str, Any]], name: Callable[[dict[str, Any]], str]) -> Table:
+    rows = [
+        [
+            name(point),
+            point["kind"],
+            significant(1000 * point["value"]),
+            f"{significant(1000 * point['low'])} to {significant(1000 * point['high'])}",
+            significant(point["watts"]["value"]),
+            f"{significant(point['watts']['low'])} to {significant(point['watts']['high'])}",
+        ]
+        for point in points
+    ]
+    return Table(title, [first, "kind", "mCPU", "band, mCPU", "W, estimated", "bounds, W"], rows)
+
+
+def interval_curve(report: dict[str, Any]) -> Picture | None:
+    """What Flux adds at rest against the reconcile interval."""
+    points = report["interval_curve"]
+    if len(points) < 2:
+        return None
+
+    def paint(axes: Axes) -> None:
+        _curve(axes, points, "interval_seconds", lambda point: {end: 1000 * point[end] for end in ("value", "low", "high")})
+        axes.set_xlabel("reconcile interval")
+        axes.set_ylabel("effect at rest, mCPU")
+        shown = [10, 60, 600, 3600]
+        axes.set_xticks(shown, [seconds(value) for value in shown])
+        _legend(axes, 3)
+
+    first, last = points[0], points[-1]
+    alt = (
+        f"What {report['question']['effect']} is at rest at other reconcile intervals, extrapolated from the one that was measured: "
+        f"{significant(1000 * first['value'])} mCPU at {seconds(first['interval_seconds'])}, between {significant(1000 * last['low'])} and "
+        f"{significant(1000 * last['high'])} at {seconds(last['interval_seconds'])}."
+    )
+    title = "Cost at other reconcile intervals"
+    table = _curve_table(title, "interval", points, lambda point: seconds(point["interval_seconds"]))
+    return Picture(f"{title} (extrapolated)", alt, draw("intervals", alt, paint), table)
+
+
+def apps_curve(report: dict[str, Any]) -> Picture | None:
+    """What Flux adds at rest against the number of apps."""
+    points = report["apps_curve"]
+    if len(points) < 2:
+        return None
+
+    def paint(axes: Axes) -> None:
+        _curve(axes, points, "apps", lambda point: {end: 1000 * point[end] for end in ("value", "low", "high")})
+        _wide(axes, 10)
+        axes.set_ylim(bottom=min(0.0, *(1000 * point["low"] for point in points)))
+        axes.set_xlabel("apps")
+        axes.set_ylabel("effect at rest, mCPU")
+        axes.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1000"])
+        _legend(axes, 3)
+
+    last = points[-1]
+    alt = (
+        f"What {report['question']['effect']} is at rest with other numbers of apps, a straight line through no apps and the "
+        f"{report['settings']['apps']} that were measured: {significant(1000 * last['value'])} mCPU "
+        f"({significant(1000 * last['low'])} to {significant(1000 * last['high'])}) at {last['apps']} apps, at the measured interval of "
+        f"{seconds(report['settings']['interval_seconds'])}. A reconcile costs more in a larger repository: with many apps it will be more."
+    )
+    title = "Cost with other numbers of apps"
+    return Picture(
+        f"{title} (extrapolated)", alt, draw("apps", alt, paint), _curve_table(title, "apps", points, lambda point: str(point["apps"]))
+    )
+
+
+def break_even(report: dict[str, Any]) -> Picture | None:
+    """Orphaned pods at which Flux costs nothing, against the reconcile interval."""
+    if report["savings"] is None:
+        return None
+    points = [point for point in report["savings"]["break_even"] if point["pods"] is not None]
+    if len(points) < 2:
+        return None
+
+    def paint(axes: Axes) -> None:
+        _curve(axes, points, "interval_seconds", lambda point: point["pods"])
+        _wide(axes, 1)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("reconcile interval")
+        axes.set_ylabel("orphaned pods")
+        shown = [10, 60, 600, 3600]
+        axes.set_xticks(shown, [seconds(value) for value in shown])
+        _legend(axes, 3)
+
+    at = [f"{seconds(point['interval_seconds'])}: {bounded(point['pods'])}" for point in points]
+    alt = f"Orphaned pods, pruned by Flux and not by hand, at which Flux costs nothing, by reconcile interval. {'; '.join(at)}."
+    rows = [
+        [
+            seconds(point["interval_seconds"]),
+            point["kind"],
+            f"{bounded(point['watts'])} W, {point['energy']}",
+            *(bounded(point[key]) for key in ("pods", "drift_events_a_day", "deployments_a_day", "sleeping_environments")),
+        ]
+        for point in points
+    ]
+    head = ["interval", "kind", "Flux at rest", "orphaned pods", "drift events a day", "deployments a day", "sleeping environments"]
+    return Picture("Where Flux costs nothing", alt, draw("break-even", alt, paint), Table("Break-even, with bounds", head, rows))

@@ -12,8 +12,9 @@ from typing import Any
 import jsonschema
 
 from ..module_utils.errors import KjouleError
-from . import checks, effects
+from . import carbon, checks, effects, savings
 from . import document as documents
+from .assumptions import read_assumptions
 from .journal import Journal
 from .sections import document
 from .timeline import run_order, timelines
@@ -46,8 +47,11 @@ SETTINGS_SHOWN = (
 )
 
 
-def build_report(plan: dict[str, Any], journal: Journal) -> dict[str, Any]:
-    """The report as data, valid against ``data/report.schema.json``. Raises KjouleError if it is not."""
+def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The report as data, valid against ``data/report.schema.json``. Raises KjouleError if it is not.
+
+    ``assumed``: what the user knows better than the shipped assumptions (``assumptions.read_assumptions``).
+    """
     settings = plan["settings"]
     header = journal.header or {}
     source = header.get("source") or {}
@@ -96,6 +100,12 @@ def build_report(plan: dict[str, Any], journal: Journal) -> dict[str, Any]:
         "workload": _workload(settings["workload"]),
         "provenance": _provenance(plan, journal, analysis),
     }
+    assumptions = read_assumptions(assumed)
+    report["assumptions"] = assumptions
+    report["interval_curve"] = savings.interval_curve(plan, selected, analysis["metrics"].get("rest"))
+    report["apps_curve"] = savings.apps_curve(plan, selected, analysis["metrics"].get("rest"))
+    report["savings"] = savings.savings(plan, report, assumptions)
+    report["carbon"] = carbon.table(report, assumptions, (header.get("host") or {}).get("cpus"))
     report = _rounded(report)
     validate(report)
     return report

@@ -9,7 +9,7 @@ from . import checks, effects, pictures
 from .answer import headline, statements, tiles, verdict_word
 from .document import Block, Document, Heading, Items, Picture, Section, Table, Text
 from .pictures import scaled
-from .words import interval, probability, seconds, significant
+from .words import bounded, interval, probability, seconds, significant
 
 
 def document(report: dict[str, Any]) -> Document:
@@ -22,6 +22,12 @@ def document(report: dict[str, Any]) -> Document:
             Section("Pictures", _pictures(report)),
             Section("State", _state(report)),
         ]
+    if report["interval_curve"]:
+        sections.append(Section("Cost at other intervals and sizes", _other_sizes(report)))
+    if report["savings"]:
+        sections.append(Section("What Flux saves, and where it breaks even", _savings(report)))
+    if report["carbon"]:
+        sections.append(Section("Carbon", _carbon(report)))
     sections += [
         *([Section("Was the host quiet?", _checks(report))] if report["checks"] else []),
         Section("Left out", _exclusions(report)),
@@ -199,6 +205,74 @@ def _state(report: dict[str, Any]) -> list[Block]:
         ]
         blocks.append(Table("Objects left after drift and prune", ["objects left, mean (per block)", *labels], rows))
     return blocks
+
+
+def _other_sizes(report: dict[str, Any]) -> list[Block]:
+    drawn = [pictures.interval_curve(report), pictures.apps_curve(report)]
+    return [
+        Text(
+            "One interval and one number of apps were measured. What is drawn elsewhere is extrapolated, with its band, and is no "
+            "measurement: to know, measure there."
+        ),
+        *(picture for picture in drawn if picture is not None),
+    ]
+
+
+def _assumed(report: dict[str, Any], names: tuple[str, ...]) -> Table:
+    rows = []
+    for name in names:
+        figure = report["assumptions"][name]
+        marginal = f"; marginal {figure['marginal']:g}" if figure.get("marginal") is not None else ""
+        rows.append([name, f"{bounded(figure, 3)} {figure['unit']}{marginal}".strip(), figure["what"], figure["source"]])
+    return Table("What is assumed, and where it comes from", ["factor", "value and bounds", "what", "source"], rows)
+
+
+def _savings(report: dict[str, Any]) -> list[Block]:
+    item = report["savings"]
+    rows = [
+        [benefit["what"], benefit["per"], f"{benefit['pods']:g}", f"{bounded(_kilo(benefit['joules']))} kJ"] for benefit in item["benefits"]
+    ]
+    picture = pictures.break_even(report)
+    return [
+        Text(
+            "On kwok no containers run, so what an orphaned or drifted pod burns was not measured. It is what the run counted, times watts "
+            "per pod that are stated below; change them with kjoule_watts_per_pod. The bounds of both sides are in every figure. A dash: "
+            "no number of them is enough, because one of them may save nothing."
+        ),
+        Table("Energy saved, stated", ["what Flux saves", "per", "pods", "energy"], rows),
+        *([picture] if picture else []),
+        _assumed(report, ("watts_per_pod", "unnoticed_hours", "asleep_share")),
+    ]
+
+
+def _kilo(figure: dict[str, float]) -> dict[str, float]:
+    return {end: figure[end] / 1000 for end in ("value", "low", "high")}
+
+
+def _carbon(report: dict[str, Any]) -> list[Block]:
+    rows = [
+        [
+            f"{row['unit']}, {row['side']}",
+            row["kind"],
+            bounded(_watt_hours(row["energy_kwh"])),
+            *(bounded(row[key]) for key in ("operational_g", "embodied_g", "sci_g")),
+        ]
+        for row in report["carbon"]
+    ]
+    head = ["functional unit, side", "energy is", "E, Wh", "E x I, g CO2e", "M, g CO2e", "SCI = E x I + M, g CO2e"]
+    return [
+        Text(
+            "Software Carbon Intensity per functional unit. E: energy, with PUE. I: carbon intensity of the grid. M: the share of making "
+            "the machine, by the CPU time that was used. Carbon is computed from the energy above and adds its own uncertainty: read the "
+            "energy first."
+        ),
+        Table("Carbon", head, rows),
+        _assumed(report, ("grid", "pue", "embodied_kg", "lifetime_years")),
+    ]
+
+
+def _watt_hours(figure: dict[str, float]) -> dict[str, float]:
+    return {end: 1000 * figure[end] for end in ("value", "low", "high")}
 
 
 def _checks(report: dict[str, Any]) -> list[Block]:

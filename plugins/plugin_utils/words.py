@@ -43,6 +43,13 @@ def interval(item: dict[str, Any], scale: float = 1.0, unit: str = "", sign: boo
     return f"{head}{suffix} ({confidence:g} % CI {low:.{decimals}f} to {high:.{decimals}f})"
 
 
+def bounded(item: dict[str, Any] | None, digits: int = 2) -> str:
+    """``0.12 (0.04 to 0.44)``; a dash for None, which is "never" or "not known"."""
+    if item is None:
+        return "-"
+    return f"{significant(item['value'], digits)} ({significant(item['low'], digits)} to {significant(item['high'], digits)})"
+
+
 def probability(p: float | None) -> str:
     if p is None:
         return "no p"
