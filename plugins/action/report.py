@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal as journals
 from ansible_collections.kjoule.bench.plugins.plugin_utils.answer import terminal
+from ansible_collections.kjoule.bench.plugins.plugin_utils.assumptions import read_assumptions
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain, write_if_different
 from ansible_collections.kjoule.bench.plugins.plugin_utils.report import build_report, to_html, to_json, to_markdown
 from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import check_run_id, newest_run, read_plan, run_files
@@ -28,13 +29,15 @@ class ActionModule(ActionBase):
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
-    _VALID_ARGS = frozenset({"reports_dir", "run_id", "host"})
+    _VALID_ARGS = frozenset({"reports_dir", "run_id", "host", "assumptions"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         try:
             args = to_plain(self._task.args, "arguments")
             host = args.get("host") or to_plain((task_vars or {})["inventory_hostname"])
+            assumed = args.get("assumptions") or {}
+            read_assumptions(assumed)
             reports_dir = str(Path(args.get("reports_dir") or "reports").expanduser().absolute())
             run_id = args.get("run_id") or newest_run(reports_dir, host)
             if run_id is None and not self._task.check_mode:
@@ -46,7 +49,7 @@ class ActionModule(ActionBase):
                 return result
             if plan is None:
                 raise KjouleError(f"run {run_id} has no plan of {host}", expected=paths["plan"], next_step="run playbooks/measure.yml")
-            report = build_report(plan, journals.read(paths["journal"], plan))
+            report = build_report(plan, journals.read(paths["journal"], plan), assumed)
             contents = {"json": to_json(report), "md": to_markdown(report), "html": to_html(report)}
             changed = False
             for kind, content in contents.items():

@@ -30,6 +30,29 @@ options:
   run_id:
     description: Name of the run. Default is the newest one of this host.
     type: str
+  assumptions:
+    description:
+      - What you know better than the shipped assumptions about what is not measured. Each is a number, or a dictionary of C(value),
+        C(low), C(high) and C(source). The report names every one with its bounds and its origin.
+      - The same plan, journal and assumptions give the same bytes.
+    type: dict
+    suboptions:
+      watts_per_pod:
+        description: What a pod of your workload keeps a machine from saving, in watts.
+        type: raw
+      grid:
+        description: >-
+          A country's ISO 3166-1 alpha-3 code, V(WOR) for the world, or g CO2e per kWh; a dictionary may hold C(marginal) as well.
+        type: raw
+      pue:
+        description: Power usage effectiveness of the building, 1 or more.
+        type: raw
+      embodied_kg:
+        description: Greenhouse gases of making the machine, in kg CO2e.
+        type: raw
+      lifetime_years:
+        description: How long the machine is used, in years.
+        type: raw
   host:
     description: Host to report on. Default is the host of the task.
     type: str
@@ -42,6 +65,9 @@ EXAMPLES = r"""
   kjoule.bench.report:
     reports_dir: reports
     run_id: "{{ planned.run_id }}"
+    assumptions:
+      grid: FRA
+      pue: {value: 1.2, low: 1.1, high: 1.4, source: energy bill of 2024}
   register: reported
 
 - name: Show the answer

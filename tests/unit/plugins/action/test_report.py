@@ -73,3 +73,13 @@ def test_a_damaged_journal_fails_with_its_line(run):
     path.write_text("".join([*lines[:3], "damaged\n", *lines[3:]]))
     with pytest.raises(AnsibleActionFail, match="line 4"):
         act(reports_dir=str(run))
+
+
+def test_what_the_user_knows_better_is_in_the_report_and_a_mistake_is_named(run):
+    before = act(reports_dir=str(run), run_id="r1")
+    after = act(reports_dir=str(run), run_id="r1", assumptions={"grid": "FRA", "pue": ""})
+    assert after["changed"]
+    assert "France" in Path(after["paths"]["md"]).read_text()
+    assert before["kjoule_answer"] == after["kjoule_answer"]
+    with pytest.raises(AnsibleActionFail, match="write FRA"):
+        act(reports_dir=str(run), run_id="r1", assumptions={"grid": "FRR"})
