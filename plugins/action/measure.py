@@ -16,7 +16,14 @@ from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleE
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import boot_id, identify, pid_namespace
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain
-from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import estimate_seconds, period_seconds, progress, remaining
+from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import (
+    estimate_seconds,
+    period_seconds,
+    plan_of_cell,
+    progress,
+    remaining,
+    stopped_by,
+)
 from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import run_files
 
 display = Display()
@@ -49,18 +56,21 @@ def duration(seconds: float) -> str:
 class Pace:
     """How long what is left will take: the plan's own estimate, corrected by what the periods so far have taken."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = settings
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._plan = plan
         self._expected = 0.0
         self._taken = 0.0
 
-    def add(self, arm: str, seconds: float) -> None:
-        self._expected += period_seconds(self._settings, arm)
+    def add(self, item: dict[str, Any], seconds: float) -> None:
+        self._expected += self._expected_of(item)
         self._taken += seconds
 
     def left(self, items: list[dict[str, Any]]) -> float:
         factor = self._taken / self._expected if self._expected > 0 else 1.0
-        return factor * sum(period_seconds(self._settings, item["arm"]) for item in items)
+        return factor * sum(self._expected_of(item) for item in items)
+
+    def _expected_of(self, item: dict[str, Any]) -> float:
+        return period_seconds(plan_of_cell(self._plan, item.get("cell", 0))["settings"], item["arm"])
 
 
 class ActionModule(ActionBase):
@@ -112,7 +122,7 @@ class ActionModule(ActionBase):
         return journal.read(copy, plan).periods
 
     def _periods(self, copy: Path, plan: dict[str, Any], common: dict[str, Any], records: list[dict[str, Any]]) -> int:
-        pace, measured = Pace(plan["settings"]), 0
+        pace, measured = Pace(plan), 0
         host, controller = plan["host"], common["controller"]["pid"]
         if records and remaining(plan, records):
             self._say(host, f"run {plan['run_id']} goes on: {len(records)} periods are recorded")
@@ -121,6 +131,9 @@ class ActionModule(ActionBase):
             if not records:
                 self._say(host, f"run {plan['run_id']}: {total} periods, about {duration(estimate_seconds(plan))}")
             for index, item in enumerate(items):
+                if item["position"] == 1 and (rule := stopped_by(plan, records)):
+                    self._say(host, f"stops here, as the plan says: {rule}")
+                    return measured
                 if os.getppid() != controller:
                     raise KjouleError(
                         "ansible-playbook ended", next_step="run the same command again: it goes on with the first unfinished block"
@@ -129,7 +142,7 @@ class ActionModule(ActionBase):
                 where = f"period {len(records) + 1} of {total} (block {item['block']}, {item['label']}{again})"
                 self._say(host, f"{where}: running, about {duration(pace.left(items[index:]))} left")
                 begin = time.monotonic()
-                answer = self._call({**common, "item": item})
+                answer = self._call({**common, "plan": plan_of_cell(plan, item["cell"]), "item": item})
                 if answer.get("failed") or answer.get("unreachable") or "record" not in answer:
                     raise KjouleError(
                         f"{where} could not be measured: {answer.get('msg') or 'no record came back'}",
@@ -137,7 +150,7 @@ class ActionModule(ActionBase):
                     )
                 self._keep(copy, answer, records)
                 record = records[-1]
-                pace.add(item["arm"], time.monotonic() - begin)
+                pace.add(item, time.monotonic() - begin)
                 measured += 1
                 verdict = "valid" if record["valid"] else "INVALID: " + "; ".join(record["reasons"])
                 self._say(host, f"{where}: {duration(record['seconds'])}, {verdict}")

@@ -54,6 +54,33 @@ options:
     type: list
     elements: str
     default: [snowflake, flux]
+  mode:
+    description:
+      - V(compare) compares two arms.
+      - V(calibrate) measures the same arm twice, by default the control and at least 10 blocks. What it says about the noise of the host is
+        used by later comparisons of the same kind on that host.
+    type: str
+    default: compare
+    choices: [compare, calibrate]
+  factors:
+    description:
+      - What is varied beside the arm, each with a list of at least two levels - C(apps), C(interval) (seconds), C(layout).
+      - They are fully crossed. Every block is measured once for each combination, these next to each other in random order.
+    type: dict
+    default: {}
+  stopping:
+    description:
+      - The rule by which the run may end early, looked at between blocks - C(max_hours), what the recorded periods may take together.
+    type: dict
+    default: {}
+  warmup_seconds:
+    description: How long a new lab runs before the baseline of its period.
+    type: float
+    default: 0
+  washout_seconds:
+    description: How long the host rests before every period.
+    type: float
+    default: 0
   blocks:
     description:
       - Number of blocks. With O(inference=true) and O(alpha=0.05) at least 6, because an exact sign-flip test of fewer cannot give p
@@ -80,7 +107,7 @@ options:
     choices: [per-app, one]
   scenario:
     description:
-      - Name of a shipped scenario (V(day), V(idle)), path to a YAML file, or the list of phases itself.
+      - Name of a shipped scenario (V(day), V(idle), V(interval), V(scale)), path to a YAML file, or the list of phases itself.
       - A relative path is looked for in the folder of the playbook, then in the working directory.
       - Phases are idle, deploy, steady, update, drift, prune and teardown. A hold is in seconds, or a text such as V(2 intervals).
     type: raw

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from ..module_utils.energy.estimate import estimate_joules
-from . import statistics
+from . import diagnostics, statistics
 from .plan import arm_of, attempts_of, blocks_needed, is_valid, progress, selected_attempts
 
 #: Roles of components that make up the cluster side of a cost.
@@ -38,6 +38,8 @@ EXTRAPOLATED_INTERVAL_SECONDS = 600
 #: block -> label -> the record that counts
 Selected = dict[int, dict[str, dict[str, Any]]]
 HOURS_PER_YEAR = 8760
+#: The power at which a smallest detectable effect is stated.
+WANTED_POWER = 0.8
 
 
 # --- one period --------------------------------------------------------------------------------------------------------------------
@@ -102,6 +104,11 @@ def period_metrics(record: dict[str, Any]) -> dict[str, float | None]:
     return metrics
 
 
+def baseline_rate(record: dict[str, Any]) -> float | None:
+    """CPU of the cluster side before the arm was there: the covariate of the period."""
+    return _rate(phases_of(record, "baseline"), cpu_of)
+
+
 def measured(phase: dict[str, Any], scope: str) -> float | None:
     """Measured joules of one scope in a phase; None unless there is exactly one valid window of it."""
     found = [
@@ -125,6 +132,42 @@ def period_energy(record: dict[str, Any], scope: str) -> dict[str, float | None]
     above = _above(update, joules, metrics["rest_joules"])
     metrics["change_joules"] = above / changes if above is not None and changes else None
     return metrics
+
+
+def period_energy_bounds(record: dict[str, Any], scope: str) -> dict[str, tuple[float, float] | None]:
+    """Bounds of the meter's error in each energy metric of one period: (independent from window to window, relative and common to all).
+
+    Edges, resolution, update period and sampling differ from window to window: they add as squares. The accuracy of the meter is the
+    same error in every window: it scales whatever is computed from them.
+    """
+    idle, deploy, steady, update = (phases_of(record, kind) for kind in ("idle", "deploy", "steady", "update"))
+    seconds = {id(phases): math.fsum(phase["seconds"] for phase in phases) for phases in (idle, deploy, steady, update)}
+
+    def bound(phases: list[dict[str, Any]]) -> tuple[float, float] | None:
+        windows = [window for phase in phases for window in phase.get("energy") or [] if window.get("scope") == scope]
+        if not windows or any(window.get("uncertainty_joules") is None for window in windows):
+            return None
+        accuracy = [(window.get("parts") or {}).get("accuracy_joules") or 0.0 for window in windows]
+        joules = math.fsum(abs(window.get("joules") or 0.0) for window in windows)
+        own = math.hypot(*(window["uncertainty_joules"] - part for window, part in zip(windows, accuracy, strict=True)))
+        return own, math.fsum(accuracy) / joules if joules else 0.0
+
+    def rate(phases: list[dict[str, Any]]) -> tuple[float, float] | None:
+        found = bound(phases)
+        return None if found is None or not seconds[id(phases)] else (found[0] / seconds[id(phases)], found[1])
+
+    def above(phases: list[dict[str, Any]], reference: list[dict[str, Any]], divisor: int) -> tuple[float, float] | None:
+        found, other = bound(phases), rate(reference)
+        if found is None or other is None or not divisor:
+            return None
+        return math.hypot(found[0], other[0] * seconds[id(phases)]) / divisor, max(found[1], other[1])
+
+    return {
+        "rest_joules": rate(steady),
+        "idle_joules": rate(idle),
+        "deploy_joules": above(deploy, idle, 1),
+        "change_joules": above(update, steady, _changes(update)),
+    }
 
 
 def period_counts(record: dict[str, Any]) -> dict[str, int | None]:
@@ -185,6 +228,20 @@ def select(plan: dict[str, Any], records: list[dict[str, Any]]) -> Selected:
     return {block: attempts[block][attempt] for block, attempt in sorted(selected_attempts(plan, records).items())}
 
 
+def as_first_measured(plan: dict[str, Any], records: list[dict[str, Any]]) -> Selected:
+    """block -> label -> record of the first attempt with both sides, whatever the checks said of it, invalid phases taken as valid."""
+    labels = set(plan["settings"]["labels"])
+    first: Selected = {}
+    for block, attempts in sorted(attempts_of(plan, records).items()):
+        whole = [number for number, sides in attempts.items() if set(sides) == labels]
+        if whole:
+            sides = attempts[min(whole)]
+            first[block] = {
+                label: {**side, "phases": [{**phase, "valid": True} for phase in side.get("phases") or []]} for label, side in sides.items()
+            }
+    return first
+
+
 def exclusions(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every period that does not count, and why: interrupted, invalid, partner invalid, superseded."""
     chosen = selected_attempts(plan, records)
@@ -229,48 +286,93 @@ def reasons_of(record: dict[str, Any]) -> list[str]:
 
 
 def _metric(
-    per_block: dict[int, dict[str, float | None]], labels: list[str], settings: dict[str, Any], seed: int, margin: float | None
+    plan: dict[str, Any],
+    per_block: dict[int, dict[str, float | None]],
+    margin: float | None,
+    baseline: dict[int, float | None] | None = None,
 ) -> dict[str, Any] | None:
     """Sides and effect of one metric over the blocks in which both sides have it; None if no block has."""
+    settings = plan["settings"]
+    labels = settings["labels"]
     blocks = [block for block, sides in per_block.items() if all(sides.get(label) is not None for label in labels)]
     if not blocks:
         return None
     values = {label: [value for block in blocks if (value := per_block[block][label]) is not None] for label in labels}
     confidence = 1 - settings["alpha"]
+    effect = statistics.compare(
+        values[labels[0]],
+        values[labels[1]],
+        alpha=settings["alpha"],
+        margin=margin,
+        seed=plan["seed"],
+        pairs_needed=blocks_needed(settings["alpha"]),
+        inference=settings["inference"],
+    )
+    covariate = [value for block in blocks if baseline and (value := baseline.get(block)) is not None]
+    effect["ancova"] = statistics.ancova(effect["differences"], covariate, confidence) if len(covariate) == len(blocks) else None
+    effect["with_excluded"] = None
     return {
         "blocks": blocks,
         "sides": {label: {"values": values[label], **statistics.mean_interval(values[label], confidence)} for label in labels},
-        "effect": statistics.compare(
-            values[labels[0]],
-            values[labels[1]],
-            alpha=settings["alpha"],
-            margin=margin,
-            seed=seed,
-            pairs_needed=blocks_needed(settings["alpha"]),
-            inference=settings["inference"],
-        ),
+        "effect": effect,
     }
 
 
-def metric_table(plan: dict[str, Any], selected: Selected) -> dict[str, dict[str, Any]]:
+def metric_table(plan: dict[str, Any], selected: Selected, as_first: Selected | None = None) -> dict[str, dict[str, Any]]:
     """Every CPU metric with its sides, effect, verdict and estimated joules.
 
-    The primary metric is tested on its own; the others get a p adjusted by Holm, and their verdict uses that.
+    The primary metric is tested on its own; the others get a p adjusted by Holm, and their verdict uses that. With ``as_first`` (see
+    ``as_first_measured``) every effect also says what it would be had no check left a block out.
     """
     settings = plan["settings"]
     labels = settings["labels"]
     values = {block: {label: period_metrics(record) for label, record in sides.items()} for block, sides in selected.items()}
+    baseline = _baseline_differences(labels, selected)
+    others = {block: {label: period_metrics(record) for label, record in sides.items()} for block, sides in (as_first or {}).items()}
     table: dict[str, dict[str, Any]] = {}
     for name, (unit, what) in METRICS.items():
         per_block = {block: {label: sides[label][name] for label in labels} for block, sides in values.items()}
-        metric = _metric(per_block, labels, settings, plan["seed"], settings["margin_cpu"] if unit == "CPU" else None)
+        metric = _metric(plan, per_block, settings.get("margin_cpu") if unit == "CPU" else None, baseline)
         if metric is not None:
             table[name] = {"unit": unit, "what": what, **metric}
+            if others:
+                metric["effect"]["with_excluded"] = _with_excluded(
+                    plan, [[sides[label][name] for label in labels] for sides in others.values()]
+                )
     primary = primary_metric(plan)
     _judge(table, primary, settings["alpha"])
     for metric in table.values():
         metric["estimated"] = _estimated(metric, labels, settings["estimate"])
     return table
+
+
+def _baseline_differences(labels: list[str], selected: Selected) -> dict[int, float | None]:
+    result: dict[int, float | None] = {}
+    for block, sides in selected.items():
+        first, second = (baseline_rate(sides[label]) for label in labels)
+        result[block] = None if first is None or second is None else second - first
+    return result
+
+
+def _with_excluded(plan: dict[str, Any], sides: list[list[float | None]]) -> dict[str, Any] | None:
+    pairs = [(first, second) for first, second in sides if first is not None and second is not None]
+    if not pairs:
+        return None
+    differences = [second - first for first, second in pairs]
+    allowed = plan["settings"]["inference"] and len(pairs) >= blocks_needed(plan["settings"]["alpha"])
+    interval = statistics.mean_interval(differences, 1 - plan["settings"]["alpha"])
+    return {**interval, "p": statistics.sign_flip_p(differences, plan["seed"]) if allowed else None}
+
+
+def diagnostics_table(plan: dict[str, Any], selected: Selected, metrics: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """Diagnostics of the primary metric, in the order of the run; None where it was not measured."""
+    metric = metrics.get(primary_metric(plan) or "")
+    if metric is None:
+        return None
+    control, treatment = plan["settings"]["labels"]
+    first = [selected[block][treatment]["position"] < selected[block][control]["position"] for block in metric["blocks"]]
+    sides = metric["sides"]
+    return diagnostics.diagnose(sides[control]["values"], sides[treatment]["values"], first, metric["blocks"], plan["seed"])
 
 
 def _judge(table: dict[str, dict[str, Any]], primary: str | None, alpha: float) -> None:
@@ -327,15 +429,39 @@ def energy_table(plan: dict[str, Any], selected: Selected, preferred: str | None
     result = []
     for scope in sorted(measured_scopes(plan, selected), key=lambda name: (name != preferred, name)):
         values = {block: {label: period_energy(record, scope) for label, record in sides.items()} for block, sides in selected.items()}
+        bounds = {
+            block: {label: period_energy_bounds(record, scope) for label, record in sides.items()} for block, sides in selected.items()
+        }
         metrics = {}
         for name, (unit, what) in ENERGY_METRICS.items():
             per_block = {block: {label: sides[label][name] for label in labels} for block, sides in values.items()}
-            metric = _metric(per_block, labels, settings, plan["seed"], None)
+            metric = _metric(plan, per_block, None)
             if metric is not None:
+                metric["effect"]["meter"] = _meter(
+                    metric, [bounds[block][label][name] for block in metric["blocks"] for label in labels], len(metric["blocks"])
+                )
                 metrics[name] = {"unit": unit, "what": what, **metric}
         _judge(metrics, None, settings["alpha"])
         result.append({"scope": scope, "sources": _sources(selected, scope), "metrics": metrics})
     return result
+
+
+def _meter(metric: dict[str, Any], bounds: list[tuple[float, float] | None], pairs: int) -> dict[str, Any] | None:
+    """Uncertainty of the meter in a mean effect, and the interval with it: ``{expanded, low, high}``; None where a window states none.
+
+    Bounds are taken as rectangular (standard uncertainty: bound / sqrt(3)) and expanded by 2; independent ones shrink with the number of
+    windows, the accuracy does not: it scales the effect (JCGM 100:2008, 4.3.7, 5.1.2 and 6.2). Sampling error and meter add as squares.
+    """
+    known = [bound for bound in bounds if bound is not None]
+    if not known or len(known) < len(bounds):
+        return None
+    effect = metric["effect"]
+    independent = math.hypot(*(own for own, _relative in known)) / pairs
+    common = abs(effect["mean"]) * max(relative for _own, relative in known)
+    expanded = 2 * math.hypot(independent, common) / math.sqrt(3)
+    halves = [0.0 if effect[end] is None else abs(effect[end] - effect["mean"]) for end in ("low", "high")]
+    low, high = (math.hypot(half, expanded) for half in halves)
+    return {"expanded": expanded, "low": effect["mean"] - low, "high": effect["mean"] + high}
 
 
 def _sources(selected: Selected, scope: str) -> list[str]:
@@ -503,10 +629,50 @@ def state_table(plan: dict[str, Any], selected: Selected) -> dict[str, Any]:
     return {"compared": compared, "equal": compared > 0 and not flags, "flags": flags, "left": left}
 
 
+def power_table(plan: dict[str, Any], metrics: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """What the run can show of its primary metric: smallest detectable effect at power 0.8, before (from a calibration) and after.
+
+    None where the metric was not measured or nothing was to be inferred.
+    """
+    settings = plan["settings"]
+    name = primary_metric(plan)
+    metric = metrics.get(name or "")
+    if metric is None or not settings["inference"]:
+        return None
+    effect, pairs, alpha = metric["effect"], metric["effect"]["n"], settings["alpha"]
+    margin = settings.get("margin_cpu")
+    deviation = effect["sd"]
+    calibration = plan.get("calibration")
+    return {
+        "metric": name,
+        "unit": metric["unit"],
+        "pairs": pairs,
+        "wanted": WANTED_POWER,
+        "sd": deviation,
+        "detectable": None if deviation is None else statistics.smallest_detectable(deviation, pairs, alpha, WANTED_POWER),
+        "power_at_margin": statistics.power(margin / deviation, pairs, alpha) if margin and deviation else None,
+        "pairs_for_margin": statistics.pairs_for(margin, deviation, alpha, WANTED_POWER) if margin and deviation else None,
+        "planned": None if calibration is None else expected_power(calibration, settings),
+    }
+
+
+def expected_power(calibration: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """What the noise of a calibration lets a plan with these settings expect: ``{run_id, blocks, sd, detectable, power_at_margin}``."""
+    deviation, alpha, blocks, margin = calibration["noise"]["sd"], settings["alpha"], settings["blocks"], settings.get("margin_cpu")
+    return {
+        "run_id": calibration["run_id"],
+        "blocks": blocks,
+        "sd": deviation,
+        "detectable": statistics.smallest_detectable(deviation, blocks, alpha, WANTED_POWER),
+        "power_at_margin": statistics.power(margin / deviation, blocks, alpha) if margin and deviation else None,
+    }
+
+
 def analyse(plan: dict[str, Any], records: list[dict[str, Any]], preferred_scope: str | None = None) -> dict[str, Any]:
     """Everything that can be computed from a plan and its period records."""
     selected = select(plan, records)
-    metrics = metric_table(plan, selected)
+    left_out = exclusions(plan, records)
+    metrics = metric_table(plan, selected, as_first_measured(plan, records) if left_out else None)
     return {
         "progress": progress(plan, records),
         "valid_blocks": sorted(selected),
@@ -517,5 +683,7 @@ def analyse(plan: dict[str, Any], records: list[dict[str, Any]], preferred_scope
         "extrapolation": extrapolation(plan, selected),
         "components": component_table(plan, selected),
         "state": state_table(plan, selected),
-        "exclusions": exclusions(plan, records),
+        "exclusions": left_out,
+        "diagnostics": diagnostics_table(plan, selected, metrics),
+        "power": power_table(plan, metrics),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import math
 import random
 import re
@@ -32,12 +33,24 @@ LABS = ("kwok",)
 LABS_PLANNED = ("minikube", "existing")
 DEFAULT_PROFILE = "quick"
 DEFAULT_SEED_OF_WORKLOAD = 1
+#: compare: two ways of delivering. calibrate: the same way twice, for the noise of the host.
+MODES = ("compare", "calibrate")
+#: Blocks of a calibration that names no number: fewer do not tell a standard deviation well enough to plan with.
+CALIBRATION_BLOCKS = 10
+#: factor -> the setting that it varies.
+FACTORS = {"apps": "apps", "interval": "interval_seconds", "layout": "layout"}
+#: What a cell of a plan with factors may have of its own.
+CELL_SETTINGS = ("apps", "interval_seconds", "layout", "scenario", "workload")
 
 #: What holds when neither the user nor the profile says otherwise.
 DEFAULTS: dict[str, Any] = {
-    "arms": ["snowflake", "flux"],
+    "mode": "compare",
     "block_retries": 1,
     "layout": "per-app",
+    "factors": {},
+    "stopping": {},
+    "warmup_seconds": 0,
+    "washout_seconds": 0,
     "scenario": "day",
     "lab": "kwok",
     "source": "auto",
@@ -161,6 +174,26 @@ def _extra(name: str, value: Any) -> dict[str, str]:
     return {key: given.get(key, choices[0]) for key, choices in EXTRA.items()}
 
 
+def _factors(name: str, value: Any) -> dict[str, list[Any]]:
+    """factor -> its levels, checked as the setting that the factor varies; in the order of FACTORS, whatever order they came in."""
+    given = {key: levels for key, levels in _dictionary(name, value).items() if _is_given(levels)}
+    for key, levels in given.items():
+        _one_of(FACTORS)(f"{name}: factor", key)
+        if not isinstance(levels, list) or len(levels) < 2:
+            raise _refuse(f"{name}.{key}", "a list of at least two levels", levels, f"kjoule_{key}, if it is to have one value")
+        given[key] = [OPTIONS[FACTORS[key]](f"{name}.{key}", level) for level in levels]
+        if len({repr(level) for level in given[key]}) < len(levels):
+            raise _refuse(f"{name}.{key}", "every level once", levels)
+    return {key: given[key] for key in FACTORS if key in given}
+
+
+def _stopping(name: str, value: Any) -> dict[str, float]:
+    given = {key: limit for key, limit in _dictionary(name, value).items() if _is_given(limit)}
+    for key in given:
+        _one_of(("max_hours",))(f"{name}: rule", key)
+    return {key: _number(above=0)(f"{name}.{key}", limit) for key, limit in given.items()}
+
+
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise _refuse(name, "text", value)
@@ -174,14 +207,19 @@ def _anything(name: str, value: Any) -> Any:
 #: Every option that a run takes, and how it is checked. The names are those of the settings, without ``kjoule_``.
 OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "profile": _text,
+    "mode": _one_of(MODES),
     "arms": _arms,
     "blocks": _whole(1),
     "block_retries": _whole(0),
     "apps": _whole(1),
     "interval_seconds": _number(above=0),
     "layout": _one_of(LAYOUTS),
+    "factors": _factors,
+    "stopping": _stopping,
     "scenario": _anything,
     "lab": _lab,
+    "warmup_seconds": _number(at_least=0),
+    "washout_seconds": _number(at_least=0),
     "baseline_seconds": _number(at_least=0),
     "settle_seconds": _number(at_least=0),
     "sample_seconds": _number(above=0),
@@ -249,7 +287,7 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
             )
     profiles = read_table("profiles.yml")
     profile = _one_of(profiles)("profile", given.get("profile", DEFAULT_PROFILE))
-    merged = {**DEFAULTS, **profiles[profile], **given}
+    merged = {**DEFAULTS, **profiles[profile], **_defaults_of_mode(given), **given}
     checked: dict[str, Any] = {key: check(key, merged[key]) if _is_given(merged.get(key)) else None for key, check in OPTIONS.items()}
     seed = checked["seed"]
 
@@ -263,25 +301,82 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
             next_step=f"kjoule_blocks: {needed}, or kjoule_inference: false for figures without p and verdict",
         )
 
+    own = [name for name, setting in checked["factors"].items() if setting_given(given, name, checked)]
+    if own:
+        name = own[0]
+        raise _refuse(
+            FACTORS[name],
+            "one of the levels of the factor, or nothing",
+            given[FACTORS[name]],
+            f"leave kjoule_{name} out, or add it to kjoule_factors",
+        )
+    cells = _cells(checked["factors"], {FACTORS[name]: given.get(FACTORS[name]) for name in checked["factors"]})
+    varied = [
+        _cell_settings({**checked, **{FACTORS[name]: level for name, level in levels.items()}}, given, seed, base_dir) for levels in cells
+    ]
+    checked.update(varied[0][1])
+    name = varied[0][0]
+
+    settings = {
+        key: checked[key] for key in OPTIONS if key not in ("seed", "scenario", "estimate", "joules_per_cpu_second", "workload", "replicas")
+    }
+    settings["profile"] = profile
+    settings["labels"] = labels_of(checked["arms"])
+    settings["scenario_name"] = name
+    settings["scenario"] = checked["scenario"]
+    settings["estimate"] = estimate_row(checked["estimate"], checked["joules_per_cpu_second"])
+    settings["workload"] = checked["workload"]
+    settings["cells"] = [
+        {"cell": number, "levels": levels, "settings": {key: value for key, value in own.items() if value != checked[key]}}
+        for number, (levels, (_name, own)) in enumerate(zip(cells, varied, strict=True), start=1)
+        if checked["factors"]
+    ]
+    return to_plain(settings, "settings"), seed
+
+
+def _defaults_of_mode(given: dict[str, Any]) -> dict[str, Any]:
+    """What a calibration has by default, and what it refuses: two different arms."""
+    if given.get("mode", "compare") == "compare":
+        return {"arms": list(ARMS)}
+    arms = given.get("arms")
+    if arms is not None and len(set(_arms("arms", arms))) > 1:
+        raise _refuse("arms", "the same arm twice, for a calibration", arms, "kjoule_arms: [flux, flux], or leave it out for the control")
+    profile = read_table("profiles.yml").get(given.get("profile", DEFAULT_PROFILE), {})
+    return {"arms": [ARMS[0], ARMS[0]], "blocks": max(CALIBRATION_BLOCKS, profile.get("blocks", 0))}
+
+
+def setting_given(given: dict[str, Any], factor: str, checked: dict[str, Any]) -> bool:
+    """Whether the user also gave the setting that a factor varies, with a value that is none of its levels."""
+    return FACTORS[factor] in given and checked[FACTORS[factor]] not in checked["factors"][factor]
+
+
+def _cells(factors: dict[str, list[Any]], first: dict[str, Any]) -> list[dict[str, Any]]:
+    """Levels of every cell, fully crossed; one empty cell without factors. The cell that the plain settings describe comes first."""
+    cells = [dict(zip(factors, levels, strict=True)) for levels in itertools.product(*factors.values())]
+    return sorted(cells, key=lambda levels: any(first[FACTORS[name]] not in (None, level) for name, level in levels.items()))
+
+
+def _cell_settings(checked: dict[str, Any], given: dict[str, Any], seed: int | None, base_dir: str | None) -> tuple[str, dict[str, Any]]:
+    """Name of the scenario, and the settings that a cell has of its own: sizes, resolved scenario, workload."""
+    apps = checked["apps"]
     if checked["workload"] == "generated":
-        workload = generated(checked["apps"], checked["replicas"], DEFAULT_SEED_OF_WORKLOAD if seed is None else seed)
+        workload = generated(apps, checked["replicas"], DEFAULT_SEED_OF_WORKLOAD if seed is None else seed)
     else:
         folder = Path(checked["workload"]).expanduser()
         if not folder.is_absolute() and base_dir and (Path(base_dir) / folder).is_dir():
             folder = Path(base_dir) / folder
         workload = read_manifests(folder)
         found = len(workload["apps"])
-        if "apps" in given and checked["apps"] != found:
+        if apps != found and ("apps" in given or "apps" in checked["factors"]):
             raise KjouleError(
                 "setting apps",
                 expected=f"{found}, what {checked['workload']} holds",
-                seen=str(checked["apps"]),
+                seen=str(apps),
                 next_step="leave kjoule_apps out",
             )
-        checked["apps"] = found
-
+        apps = found
     name, items = scenarios.read_scenario(checked["scenario"], base_dir)
-    phases = scenarios.resolve(items, apps=checked["apps"], interval_seconds=checked["interval_seconds"], arms=checked["arms"])
+    phases = scenarios.resolve(items, apps=apps, interval_seconds=checked["interval_seconds"], arms=checked["arms"])
     if workload["kind"] == "manifests":
         for phase in phases:
             change = phase.get("change") or phase.get("edit")
@@ -292,31 +387,29 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
                     seen=str(apps_that_allow(workload, change)),
                     next_step="use a scenario of your own with fewer apps or another change",
                 )
-
-    settings = {
-        key: checked[key] for key in OPTIONS if key not in ("seed", "scenario", "estimate", "joules_per_cpu_second", "workload", "replicas")
-    }
-    settings["profile"] = profile
-    settings["labels"] = labels_of(checked["arms"])
-    settings["scenario_name"] = name
-    settings["scenario"] = phases
-    settings["estimate"] = estimate_row(checked["estimate"], checked["joules_per_cpu_second"])
-    settings["workload"] = workload
-    return to_plain(settings, "settings"), seed
+    own = {key: checked[key] for key in CELL_SETTINGS}
+    return name, to_plain({**own, "apps": apps, "scenario": phases, "workload": workload}, "settings")
 
 
 # --- the plan ----------------------------------------------------------------------------------------------------------------------
 
 
-def draw_blocks(labels: list[str], blocks: int, seed: int, host: str) -> list[dict[str, Any]]:
-    """Randomised complete blocks: every label once in each block, in an order drawn from seed and host."""
+def draw_blocks(labels: list[str], blocks: int, seed: int, host: str, cells: int = 0) -> list[dict[str, Any]]:
+    """Randomised complete blocks: every label once in each block, in an order drawn from seed and host.
+
+    With ``cells`` every replicate holds one block of each cell, the cells next to each other in random order, and within each the labels.
+    """
     digest = hashlib.sha256(f"{seed}\n{host}".encode()).digest()
     generator = random.Random(int.from_bytes(digest, "big"))  # reproducible on purpose
-    drawn = []
-    for number in range(1, blocks + 1):
-        order = list(labels)
-        generator.shuffle(order)
-        drawn.append({"block": number, "order": order})
+    drawn: list[dict[str, Any]] = []
+    for replicate in range(1, blocks + 1):
+        order_of_cells = list(range(1, cells + 1))
+        generator.shuffle(order_of_cells)
+        for cell in order_of_cells or [0]:
+            order = list(labels)
+            generator.shuffle(order)
+            block: dict[str, Any] = {"block": len(drawn) + 1, "order": order}
+            drawn.append({**block, "replicate": replicate, "cell": cell} if cell else block)
     return drawn
 
 
@@ -354,7 +447,7 @@ def build_plan(
         "tool_version": tool_version,
         "settings": settings,
         "seed": seed,
-        "blocks": draw_blocks(settings["labels"], settings["blocks"], seed, to_plain(host)),
+        "blocks": draw_blocks(settings["labels"], settings["blocks"], seed, to_plain(host), len(settings["cells"])),
         "settings_hash": settings_hash(settings, given_seed),
     }
     plan["plan_hash"] = plan_hash(plan)
@@ -378,9 +471,27 @@ def _short(value: Any) -> str:
     return text if len(text) <= 160 else text[:157] + "..."
 
 
+def cell_of(plan: dict[str, Any], block: int) -> int:
+    """The cell that a block belongs to; 0 in a plan without factors."""
+    return next((item.get("cell", 0) for item in plan["blocks"] if item["block"] == block), 0)
+
+
+def plan_of_cell(plan: dict[str, Any], cell: int) -> dict[str, Any]:
+    """The plan as it is for one cell: its settings and its blocks. With cell 0, the plan itself."""
+    if not cell:
+        return plan
+    own = next(item for item in plan["settings"]["cells"] if item["cell"] == cell)
+    return {
+        **plan,
+        "settings": {**plan["settings"], **own["settings"]},
+        "blocks": [block for block in plan["blocks"] if block.get("cell") == cell],
+    }
+
+
 def period_seconds(settings: dict[str, Any], arm: str) -> float:
     """Estimated seconds of one period: the windows, and a rough guess for everything around them."""
     total = LAB_SECONDS + INSTALL_SECONDS.get(arm, 2.0) + settings["baseline_seconds"]
+    total += settings.get("warmup_seconds", 0) + settings.get("washout_seconds", 0)
     wait = settings["interval_seconds"] if arm == "flux" else 0.0
     for phase in settings["scenario"]:
         total += phase["hold_seconds"] + settings["settle_seconds"] + CHECK_SECONDS
@@ -395,7 +506,26 @@ def period_seconds(settings: dict[str, Any], arm: str) -> float:
 
 def estimate_seconds(plan: dict[str, Any], records: list[dict[str, Any]] | None = None) -> float:
     """Estimated seconds of what is left of a plan."""
-    return sum(period_seconds(plan["settings"], item["arm"]) for item in remaining(plan, records or []))
+    settings = {cell: plan_of_cell(plan, cell)["settings"] for cell in {block.get("cell", 0) for block in plan["blocks"]}}
+    left = sum(period_seconds(settings[item["cell"]], item["arm"]) for item in remaining(plan, records or []))
+    limit = plan["settings"].get("stopping", {}).get("max_hours")
+    return left if limit is None else min(left, max(0.0, 3600 * limit - measured_seconds(records or [])))
+
+
+def measured_seconds(records: list[dict[str, Any]]) -> float:
+    """What the recorded periods took, by their own monotonic clocks: no clock that somebody sets is part of it."""
+    return math.fsum(record.get("seconds") or 0.0 for record in records)
+
+
+def stopped_by(plan: dict[str, Any], records: list[dict[str, Any]]) -> str | None:
+    """The rule of the plan by which the run ends at the next border between blocks, in words; None while none holds.
+
+    It looks at time alone, never at a result: stopping when the result pleases would make the test wrong.
+    """
+    limit = plan["settings"].get("stopping", {}).get("max_hours")
+    if limit is None or measured_seconds(records) < 3600 * limit:
+        return None
+    return f"max_hours {limit:g}: the recorded periods took {measured_seconds(records) / 3600:.2f} h"
 
 
 # --- what is left ------------------------------------------------------------------------------------------------------------------
@@ -427,17 +557,20 @@ def selected_attempts(plan: dict[str, Any], records: list[dict[str, Any]]) -> di
 
 
 def remaining(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Periods still to be measured, in order: ``{period_id, block, position, label, arm, attempt}``.
+    """Periods still to be measured, in order: ``{period_id, block, position, label, arm, attempt, cell}``; none once a stopping rule holds.
 
     Blocks without a whole attempt come first, run whole from their first period with a fresh attempt number. Then
     come blocks whose whole attempts hold an invalid period, as long as ``block_retries`` allows. Ask once, measure all
     of it, ask again: periods that turned out invalid come up then. The list gets empty after at most block_retries rounds more.
     """
+    if stopped_by(plan, records):
+        return []
     settings = plan["settings"]
     labels = set(settings["labels"])
     chosen = selected_attempts(plan, records)
     attempts = attempts_of(plan, records)
-    first, again = [], []
+    first: list[dict[str, Any]] = []
+    again: list[dict[str, Any]] = []
     for block in plan["blocks"]:
         number = block["block"]
         if number in chosen:
@@ -452,6 +585,7 @@ def remaining(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[
                 "label": label,
                 "arm": arm_of(plan, label),
                 "attempt": attempt,
+                "cell": block.get("cell", 0),
             }
             for position, label in enumerate(block["order"], start=1)
         ]
@@ -467,12 +601,14 @@ def progress(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, A
     left = remaining(plan, records)
     valid = len(selected_attempts(plan, records))
     open_blocks = {item["block"] for item in left}
+    touched = {number for number, sides in attempts_of(plan, records).items() if sides}
     return {
         "blocks_planned": len(plan["blocks"]),
         "blocks_valid": valid,
-        "blocks_given_up": len(plan["blocks"]) - valid - len(open_blocks),
+        "blocks_given_up": len(touched) - valid - len(touched & open_blocks),
         "periods_recorded": sum(1 for record in records if record.get("kind", "period") == "period"),
         "periods_left": len(left),
         "finished": not left,
+        "stopped_by": stopped_by(plan, records),
         "estimate_seconds": estimate_seconds(plan, records),
     }

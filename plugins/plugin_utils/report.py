@@ -26,6 +26,7 @@ STEAL_SHARE = 0.01
 
 SETTINGS_SHOWN = (
     "profile",
+    "mode",
     "arms",
     "labels",
     "blocks",
@@ -33,9 +34,13 @@ SETTINGS_SHOWN = (
     "apps",
     "interval_seconds",
     "layout",
+    "factors",
+    "stopping",
     "scenario_name",
     "scenario",
     "lab",
+    "warmup_seconds",
+    "washout_seconds",
     "baseline_seconds",
     "settle_seconds",
     "sample_seconds",
@@ -77,6 +82,7 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
             "given_up": done["blocks_given_up"],
             "periods": done["periods_recorded"],
             "finished": done["finished"],
+            "stopped_by": done["stopped_by"],
         },
         "primary": analysis["primary"],
         "metrics": analysis["metrics"],
@@ -95,6 +101,8 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
         "state": analysis["state"],
         "checks": checks.summary(journal.periods),
         "exclusions": analysis["exclusions"],
+        "diagnostics": analysis["diagnostics"],
+        "power": analysis["power"],
         "warnings": _warnings(plan, journal, analysis),
         "settings": {key: settings.get(key) for key in SETTINGS_SHOWN},
         "workload": _workload(settings["workload"]),
@@ -211,6 +219,7 @@ def _warnings(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]) 
     loud = checks.sentence(checks.summary(journal.periods))
     if loud:
         warnings.append(loud)
+    warnings += [f"{finding[0].upper()}{finding[1:]}." for finding in (analysis["diagnostics"] or {"findings": []})["findings"]]
     boots = {record.get("boot_id") for record in journal.periods} - {None}
     if len(boots) > 1:
         warnings.append(f"The host was restarted during the run ({len(boots)} boots).")

@@ -9,6 +9,7 @@ from . import checks, effects, pictures
 from .answer import headline, statements, tiles, verdict_word
 from .document import Block, Document, Heading, Items, Picture, Section, Table, Text
 from .pictures import scaled
+from .sureness import sureness
 from .words import bounded, interval, probability, seconds, significant
 
 
@@ -19,6 +20,7 @@ def document(report: dict[str, Any]) -> Document:
     if report["metrics"]:
         sections += [
             Section("Effects", _effects(report)),
+            *([Section("How sure this is", sure)] if (sure := sureness(report)) else []),
             Section("Pictures", _pictures(report)),
             Section("State", _state(report)),
         ]

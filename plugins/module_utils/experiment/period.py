@@ -85,6 +85,7 @@ class Period:
         Raises KjouleError for what another try would not cure (a port taken, a manifest refused, a damaged binary); the lab is gone then,
         too.
         """
+        self._meter.hold(float(self.settings.get("washout_seconds") or 0.0))
         begin = time.monotonic()
         record: dict[str, Any] = {
             "kind": "period",
@@ -160,7 +161,7 @@ class Period:
             if namespace not in ("default", "kube-system", "kube-public", "kube-node-lease"):
                 self._lab.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         self._meter.start()
-        self._meter.hold(float(self.settings["settle_seconds"]))
+        self._meter.hold(float(self.settings["settle_seconds"]) + float(self.settings.get("warmup_seconds") or 0.0))
         self._phase(record, {"name": "baseline", "kind": "baseline", "hold_seconds": float(self.settings["baseline_seconds"])})
         self._phase(record, {"name": "install", "kind": "install", "hold_seconds": 0.0})
         self._meter.add(self._arm.clocks())

@@ -251,7 +251,12 @@ class KwokLab:
         # less than it does in a cluster that people run, and that cost is what is measured.
         # The address that the Service `kubernetes` would lead pods to, if there were any. Left to itself the API server takes that of the
         # default route, and refuses to start on a host that has none; loopback it does not accept. 192.0.2.1 is reserved (RFC 5737).
-        advertise = {"name": "kube-apiserver", "extraArgs": [{"key": "advertise-address", "value": "192.0.2.1"}]}
+        arguments = {
+            "advertise-address": "192.0.2.1",
+            # The default, a /24, has room for 254 Services.
+            "service-cluster-ip-range": "10.96.0.0/12",
+        }
+        advertise = {"name": "kube-apiserver", "extraArgs": [{"key": key, "value": value} for key, value in arguments.items()]}
         return {
             "kind": "KwokctlConfiguration",
             "apiVersion": "config.kwok.x-k8s.io/v1alpha1",

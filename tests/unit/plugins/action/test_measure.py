@@ -173,12 +173,12 @@ def test_without_a_plan_there_is_nothing_to_do(act, plan):
 
 
 def test_the_time_left_follows_what_periods_have_taken(plan):
-    pace = Pace(plan["settings"])
+    pace = Pace(plan)
     items = remaining(plan, [])
     expected = sum(period_seconds(plan["settings"], item["arm"]) for item in items)
     assert pace.left(items) == pytest.approx(expected)
     for item in items[:2]:
-        pace.add(item["arm"], 2 * period_seconds(plan["settings"], item["arm"]))
+        pace.add(item, 2 * period_seconds(plan["settings"], item["arm"]))
     assert pace.left(items[2:]) == pytest.approx(2 * sum(period_seconds(plan["settings"], item["arm"]) for item in items[2:]))
     assert pace.left([]) == 0
 

@@ -4,6 +4,7 @@ import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils import plan as plans
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import canonical_json, to_plain
+from synthetic_journal import FLUX, SNOWFLAKE, Recipe, records
 
 
 def build(host="web1", seed=7, run_id="r1", **options):
@@ -210,3 +211,89 @@ def test_asking_again_and_again_comes_to_an_end_even_when_nothing_is_ever_valid(
         records += [record(plan, item["block"], item["label"], item["attempt"], valid=False) for item in work]
         rounds += 1
     assert rounds == 2
+
+
+# --- factors, calibration, stopping -------------------------------------------------------------------------------------------------
+
+
+def test_factors_are_crossed_and_every_replicate_holds_every_cell_once():
+    made = build(factors={"apps": [1, 10, 100], "interval": [10, 60]}, scenario="scale")
+    cells = made["settings"]["cells"]
+    assert [cell["levels"] for cell in cells] == [{"apps": a, "interval": i} for a in (1, 10, 100) for i in (10, 60)]
+    assert len(made["blocks"]) == 6 * 6
+    for replicate in range(1, 7):
+        group = [block for block in made["blocks"] if block["replicate"] == replicate]
+        assert [block["block"] for block in group] == list(range(6 * replicate - 5, 6 * replicate + 1)), "next to each other"
+        assert sorted(block["cell"] for block in group) == [1, 2, 3, 4, 5, 6]
+        assert all(sorted(block["order"]) == ["flux", "snowflake"] for block in group)
+    assert len({tuple(block["cell"] for block in made["blocks"][start : start + 6]) for start in range(0, 36, 6)}) > 1, "in random order"
+
+
+def test_a_cell_has_its_own_sizes_and_a_scenario_to_fit():
+    made = build(factors={"apps": [1, 10], "interval": [10, 60]}, scenario="scale")
+    last = plans.plan_of_cell(made, 4)["settings"]
+    assert (last["apps"], last["interval_seconds"], last["workload"]["apps"]) == (10, 60, 10)
+    assert {phase["hold_seconds"] for phase in last["scenario"] if phase["kind"] == "steady"} == {60}
+    assert {block["cell"] for block in plans.plan_of_cell(made, 4)["blocks"]} == {4}
+    assert {item["cell"] for item in plans.remaining(made, [])} == {1, 2, 3, 4}
+    assert plans.estimate_seconds(made) > 4 * plans.estimate_seconds(build(apps=1, interval_seconds=10, scenario="scale"))
+
+
+def test_a_plan_without_factors_has_no_cells():
+    made = build()
+    assert made["settings"]["cells"] == []
+    assert "cell" not in made["blocks"][0]
+    assert plans.plan_of_cell(made, 0) is made
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        ({"apps": [1]}, "at least two levels"),
+        ({"apps": 10}, "a list of at least two levels"),
+        ({"apps": [1, 1]}, "every level once"),
+        ({"apps": [1, "many"]}, "factors.apps"),
+        ({"app": [1, 2]}, "write 'apps'"),
+        ({"layout": ["one", "two"]}, "factors.layout"),
+        ([1, 2], "a dictionary"),
+    ],
+)
+def test_a_factor_that_makes_no_sense_is_refused(factors, words):
+    with pytest.raises(KjouleError, match=words):
+        build(factors=factors)
+
+
+def test_a_setting_that_is_a_factor_as_well_must_be_one_of_its_levels_and_comes_first():
+    with pytest.raises(KjouleError, match="leave kjoule_apps out"):
+        build(apps=7, factors={"apps": [1, 10]})
+    assert build(apps=10, factors={"apps": [2, 10]})["settings"]["cells"][0]["levels"] == {"apps": 10}
+
+
+def test_a_calibration_measures_one_arm_twice_in_enough_blocks():
+    settings = build(mode="calibrate")["settings"]
+    assert (settings["arms"], settings["blocks"]) == (["snowflake", "snowflake"], 10)
+    assert build(mode="calibrate", arms=["flux", "flux"], blocks=7)["settings"]["blocks"] == 7
+    with pytest.raises(KjouleError, match="the same arm twice"):
+        build(mode="calibrate", arms=["snowflake", "flux"])
+
+
+def synthetic(made, blocks):
+    return records(made, Recipe(dict(zip(made["settings"]["labels"], (SNOWFLAKE, FLUX)))), blocks)
+
+
+def test_a_run_stops_at_the_border_of_a_block_when_its_time_is_up():
+    made = build(stopping={"max_hours": 0.05})
+    measured = [{**record, "seconds": 60.0} for record in synthetic(made, 2)]
+    assert plans.stopped_by(made, measured[:2]) is None
+    assert plans.remaining(made, measured[:2])
+    assert "max_hours 0.05" in plans.stopped_by(made, measured)
+    assert plans.remaining(made, measured) == []
+    done = plans.progress(made, measured)
+    assert (done["finished"], done["blocks_valid"], done["blocks_given_up"]) == (True, 2, 0)
+    assert plans.estimate_seconds(made) <= 180
+
+
+@pytest.mark.parametrize("stopping", [{"max_hours": 0}, {"p_below": 0.05}, "3 hours"])
+def test_a_rule_that_would_peek_or_makes_no_sense_is_refused(stopping):
+    with pytest.raises(KjouleError, match="stopping"):
+        build(stopping=stopping)

@@ -23,7 +23,7 @@ def test_another_hold_is_refused(hold):
 
 
 def test_shipped_scenarios_work_with_either_arm_and_any_profile():
-    assert scenarios.shipped_names() == ["day", "idle"]
+    assert scenarios.shipped_names() == ["day", "idle", "interval", "scale"]
     for name in scenarios.shipped_names():
         for interval, apps in ((4, 5), (60, 20), (1, 2)):
             _name, items = scenarios.read_scenario(name)
