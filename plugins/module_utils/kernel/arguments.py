@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kernel arguments put into the boot loader's files, and taken out again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass, field
+from typing import Callable
+
+from ..errors import KjouleError
+from . import tokens
+from .files import Change, Record, check_writable, read, read_text, write
+from .loaders import Line, Loader, detect
+
+COMMAND_SECONDS = 600.0  # grub-mkconfig with os-prober looks into every disk
+Runner = Callable[[list[str]], None]
+
+
+@dataclass
+class Result:
+    """What was done, or would be. ``configured`` and ``running``: words of the first entry of the menu after it, and of this boot."""
+
+    bootloader: str | None
+    changed: bool = False
+    changes: list[Change] = field(default_factory=list)
+    commands: list[list[str]] = field(default_factory=list)
+    configured: list[str] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
+    reboot_required: bool = False
+
+
+def running(root: str = "/") -> list[str]:
+    """The words of the command line that this kernel was booted with."""
+    return tokens.split((read_text(root, "/proc/cmdline") or "").strip())
+
+
+def run_command(command: list[str]) -> None:
+    """Run it to its end. Raises KjouleError with its last words when it fails."""
+    environment = {**os.environ, "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KjouleError(f"{command[0]} could not be run", seen=str(error), next_step="run it by hand") from error
+    if done.returncode != 0:
+        words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        seen = " ".join(words) or f"exit code {done.returncode}"
+        raise KjouleError(f"{command[0]} failed", seen=seen, next_step="run it by hand and see why")
+
+
+def present(root: str, arguments: list[str], bootloader: str = "auto", check: bool = False, run: Runner = run_command) -> Result:
+    """Every argument in every entry that boots, once; arguments of an earlier call that are wanted no more are taken out.
+
+    Raises KjouleError, with the host left as it was. A contradiction by somebody else's argument, a boot loader that is not known and a
+    file system that cannot be written are errors, in check mode too. When a command fails, or the arguments are not in the entries
+    after it, all files are put back.
+    """
+    wanted = tokens.check(arguments)
+    loader, record = detect(root, bootloader), Record(root)
+    stale = tokens.without(record.arguments, wanted)
+    for line in loader.source_lines():
+        tokens.check_conflicts(tokens.without(line.words, stale), wanted, line.path)
+    changes = loader.changes(wanted, stale)
+    behind = not _as_wanted(loader.lines(), wanted, stale)
+    result = Result(loader.name, bool(changes) or behind, changes)
+    if result.changed:
+        result.commands = loader.commands(wanted, stale)
+        check_writable(root, loader.directories, loader.needed_bytes)
+    if result.changed and not check:
+        added = [word for word in wanted if any(word not in line.words for line in loader.lines())]
+        first = record.data is None
+        record.keep(loader.name, added, [*changes, *(Change(path, read(root, path), None) for path in loader.generated())])
+        with_rollback(root, loader, result, first, lambda: _carry_out(root, loader, result, run, {}, wanted, stale))
+        record.forget(stale)
+    _finish(root, loader, result, wanted if check else [])
+    result.reboot_required = bool(tokens.missing(result.running, wanted)) or any(word in result.running for word in stale)
+    return result
+
+
+def absent(root: str, bootloader: str = "auto", check: bool = False, run: Runner = run_command) -> Result:
+    """What ``present`` has added is taken out again, and the files are byte for byte what they were.
+
+    Nothing is done without the record that ``present`` keeps: an argument that was there before is somebody's. A file that somebody has
+    edited since keeps that edit and loses only the arguments.
+    """
+    record = Record(root)
+    if record.data is None:
+        return Result(None, running=running(root))
+    unwanted = record.arguments
+    loader = detect(root, record.data["loader"] if bootloader == "auto" else bootloader)
+    made = [] if loader.restore_generated else loader.generated()
+    originals = {path: record.original(path) for path in record.data["files"] if path not in made and record.untouched(path)}
+    changes = [Change(path, read(root, path), content) for path, content in originals.items() if read(root, path) != content]
+    changes += [change for change in loader.changes([], unwanted) if change.path not in originals]
+    result = Result(loader.name, True, changes, loader.commands([], unwanted))
+    check_writable(root, loader.directories, loader.needed_bytes)
+    if not check:
+        with_rollback(root, loader, result, False, lambda: _carry_out(root, loader, result, run, originals, [], unwanted))
+        record.remove()
+    _finish(root, loader, result, [])
+    result.reboot_required = any(word in unwanted for word in result.running)
+    return result
+
+
+def _as_wanted(lines: list[Line], wanted: list[str], unwanted: list[str]) -> bool:
+    return all(not tokens.missing(line.words, wanted) and line.words == tokens.without(line.words, unwanted) for line in lines)
+
+
+def _carry_out(
+    root: str, loader: Loader, result: Result, run: Runner, originals: dict[str, bytes | None], wanted: list[str], unwanted: list[str]
+) -> None:
+    """Write, run, put originals back over what a command wrote, and look whether it is so."""
+    written_by_command = loader.generated()
+    for change in result.changes:
+        if change.path not in written_by_command:
+            write(root, change.path, change.after)
+    for command in result.commands:
+        run(command)
+    for path in originals:
+        if path in written_by_command:
+            write(root, path, originals[path])
+    lines = loader.lines()
+    # What was put back is right, even where somebody else had the same argument.
+    if not lines or not _as_wanted([line for line in lines if line.path not in originals], wanted, unwanted):
+        raise KjouleError(
+            f"the boot entries of {loader.name} are not as they were to be",
+            expected=" ".join([*wanted, *(f"no {word}" for word in unwanted)]),
+            seen="; ".join(f"{line.path}: {' '.join(line.words)}" for line in lines) or "no entry",
+            next_step="everything was put back; look whether something else writes these files",
+        )
+
+
+def with_rollback(root: str, loader: Loader, result: Result, first: bool, work: Callable[[], None]) -> None:
+    """Do the work and note what it left in the files; whatever goes wrong, the files are what they were."""
+    before = {change.path: change.before for change in result.changes}
+    before.update({path: read(root, path) for path in loader.generated()})
+    try:
+        work()
+        record = Record(root)
+        record.written({path: read(root, path) for path in (record.data or {})["files"]})
+    except BaseException:
+        for path, content in before.items():
+            if read(root, path) != content:
+                write(root, path, content)
+        if first:
+            Record(root).remove()
+        raise
+
+
+def _finish(root: str, loader: Loader, result: Result, coming: list[str]) -> None:
+    lines = loader.lines()
+    words = lines[0].words if lines else []
+    result.configured = words + tokens.missing(words, coming)
+    result.running = running(root)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changing files of the system so that they can be had back: what was there is kept, byte for byte, until it is put back.
+
+Everything lies below an injectable root; paths in here are absolute paths as the host sees them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import KjouleError
+
+RECORD_DIRECTORY = "/var/lib/kjoule/kernel_arguments"
+_SCHEMA = "kjoule.boot/1"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file: what is in it (None: it is not there) and what is to be in it (None: it is to go)."""
+
+    path: str
+    before: bytes | None
+    after: bytes | None
+
+
+def inside(root: str, path: str) -> str:
+    """Where a path of the host is, below the root."""
+    return os.path.join(root, path.lstrip("/"))
+
+
+def read(root: str, path: str) -> bytes | None:
+    """The bytes of a file, None when there is none. Raises KjouleError when it cannot be read."""
+    try:
+        with open(inside(root, path), "rb") as stream:
+            return stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise KjouleError(f"{path} cannot be read", seen=str(error.strerror), next_step="run this as root") from error
+
+
+def read_text(root: str, path: str) -> str | None:
+    raw = read(root, path)
+    return None if raw is None else raw.decode("utf-8", errors="surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    return text.encode("utf-8", errors="surrogateescape")
+
+
+def check_writable(root: str, directories: tuple[str, ...], needed_bytes: int) -> None:
+    """Raises KjouleError when a file system is mounted read-only, may not be written, or has too little space. Writes nothing."""
+    for directory in directories:
+        place = inside(root, directory)
+        while not os.path.isdir(place):
+            place = os.path.dirname(place)
+        status = os.statvfs(place)
+        if status.f_flag & os.ST_RDONLY:
+            raise KjouleError(
+                f"{directory} is read-only",
+                expected="a file system that can be written",
+                seen=f"the one of {place} is mounted read-only",
+                next_step=f"mount -o remount,rw {directory}, and find out why it was not",
+            )
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise KjouleError(f"{directory} may not be written", seen=f"by user id {os.getuid()}", next_step="run this as root (become)")
+        free = status.f_bavail * status.f_frsize
+        if free < needed_bytes:
+            raise KjouleError(
+                f"there is too little space in {directory}",
+                expected=f"{needed_bytes // 1024} KiB free",
+                seen=f"{free // 1024} KiB",
+                next_step="remove what is not needed, old kernels for instance",
+            )
+
+
+def write(root: str, path: str, content: bytes | None) -> None:
+    """Put a whole file in place of another, keeping its mode and owner, or remove it (None)."""
+    target = inside(root, path)
+    if content is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(target)
+        return
+    temporary = f"{target}.kjoule.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(temporary, "xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            status = os.stat(target)
+        except FileNotFoundError:
+            os.chmod(temporary, 0o644)
+        else:
+            shutil.copymode(target, temporary)
+            with contextlib.suppress(PermissionError):  # an EFI partition has no owners
+                os.chown(temporary, status.st_uid, status.st_gid)
+        os.replace(temporary, target)
+        handle = os.open(os.path.dirname(target), os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise KjouleError(
+            f"{path} cannot be written",
+            seen=os.strerror(error.errno or 0),
+            next_step="free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "run this as root (become)",
+        ) from error
+
+
+class Record:
+    """What was there before: ``record.json``, and the original bytes of every file in ``originals/``. There until the change is undone."""
+
+    def __init__(self, root: str, directory: str = RECORD_DIRECTORY) -> None:
+        self.root = root
+        self.directory = directory
+        text = read_text(root, f"{directory}/record.json")
+        try:
+            self.data: dict[str, Any] | None = json.loads(text) if text is not None else None
+        except ValueError as error:
+            raise KjouleError(
+                f"{directory}/record.json is damaged",
+                seen=str(error),
+                next_step=f"the original files are beside it, in {directory}/originals",
+            ) from error
+        if self.data is not None and self.data.get("schema") != _SCHEMA:
+            raise KjouleError(f"{directory}/record.json", expected=f"schema {_SCHEMA}", seen=repr(self.data.get("schema")))
+
+    @property
+    def arguments(self) -> list[str]:
+        """What was added and is still to be there."""
+        return list(self.data["arguments"]) if self.data else []
+
+    def forget(self, arguments: list[str]) -> None:
+        """These are not ours to take out any more."""
+        self.data = Record(self.root, self.directory).data
+        if self.data is not None and arguments:
+            self.data["arguments"] = [word for word in self.data["arguments"] if word not in arguments]
+            self._save()
+
+    def original_path(self, path: str) -> str:
+        return f"{self.directory}/originals/{path.strip('/').replace('%', '%25').replace('/', '%2F')}"
+
+    def keep(self, loader: str, arguments: list[str], changes: list[Change]) -> None:
+        """Remember the files as they are now, except those that are remembered already, and what was added to them."""
+        data = self.data or {"schema": _SCHEMA, "loader": loader, "arguments": [], "files": {}}
+        data["arguments"] += [argument for argument in arguments if argument not in data["arguments"]]
+        for change in changes:
+            if change.path not in data["files"]:
+                if change.before is not None:
+                    write(self.root, self.original_path(change.path), change.before)
+                data["files"][change.path] = {"existed": change.before is not None, "written_sha256": None}
+        self.data = data
+        self._save()
+
+    def written(self, contents: dict[str, bytes | None]) -> None:
+        """Remember what is in the files now, so that somebody's later edit is recognised."""
+        assert self.data is not None
+        for path, content in contents.items():
+            if path in self.data["files"]:
+                self.data["files"][path]["written_sha256"] = None if content is None else hashlib.sha256(content).hexdigest()
+        self._save()
+
+    def original(self, path: str) -> bytes | None:
+        assert self.data is not None
+        return read(self.root, self.original_path(path)) if self.data["files"][path]["existed"] else None
+
+    def untouched(self, path: str) -> bool:
+        """Whether the file is as it was left by the last change."""
+        assert self.data is not None
+        content = read(self.root, path)
+        now = None if content is None else hashlib.sha256(content).hexdigest()
+        return now == self.data["files"][path]["written_sha256"]
+
+    def remove(self) -> None:
+        self.data = None
+        shutil.rmtree(inside(self.root, self.directory), ignore_errors=True)
+        with contextlib.suppress(OSError):  # others keep theirs beside it
+            os.rmdir(inside(self.root, os.path.dirname(self.directory)))
+
+    def _save(self) -> None:
+        write(self.root, f"{self.directory}/record.json", json.dumps(self.data, indent=1, sort_keys=True).encode() + b"\n")

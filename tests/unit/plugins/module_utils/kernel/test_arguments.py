@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Arguments come, stay, and go, and what was there before is there again to the byte. Every boot loader, in a directory tree."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Callable
+
+import pytest
+import trees
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.kernel import arguments as kernel
+from ansible_collections.kjoule.bench.plugins.module_utils.kernel.arguments import absent, present
+from ansible_collections.kjoule.bench.plugins.module_utils.kernel.files import RECORD_DIRECTORY, Record
+from ansible_collections.kjoule.bench.plugins.module_utils.kernel.loaders import DROP_IN, detect
+
+WANTED = ["systemd.unified_cgroup_hierarchy=1", "cgroup_no_v1=all", "psi=1"]
+HOSTS: dict[str, Callable[[Path], Path]] = {
+    "grub": trees.grub,
+    "grub without drop-ins": lambda root: trees.grub(root, drop_ins=False),
+    "grubby": trees.red_hat,
+    "grubby with kernelopts": lambda root: trees.red_hat(root, "$kernelopts $tuned_params"),
+    "systemd-boot": trees.systemd_boot,
+    "systemd-boot in /boot": lambda root: trees.systemd_boot(root, "/boot"),
+    "extlinux": trees.extlinux,
+}
+
+
+@pytest.fixture(params=HOSTS)
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return HOSTS[request.param](tmp_path)
+
+
+def in_every_entry(root: Path, words: list[str]) -> bool:
+    lines = detect(str(root)).lines()
+    assert lines
+    return all(line.words.count(word) == 1 for line in lines for word in words)
+
+
+def test_checked_made_kept_and_taken_back(host: Path) -> None:
+    """The life of an argument: predicted, there once in every entry, not touched again, and gone without a trace."""
+    before, tools = trees.contents(host), trees.Tools(host)
+    predicted = present(str(host), WANTED, check=True, run=tools)
+    assert predicted.changed
+    assert predicted.configured[-3:] == WANTED
+    assert (trees.contents(host), tools.calls) == (before, [])
+
+    made = present(str(host), WANTED, run=tools)
+    assert made.changed
+    assert [change.path for change in made.changes] == [change.path for change in predicted.changes]
+    assert in_every_entry(host, WANTED)
+    assert made.reboot_required
+    assert sorted(made.configured) == sorted(predicted.configured)  # GRUB has an order of its own
+
+    after = trees.contents(host)
+    calls = len(tools.calls)
+    again = present(str(host), WANTED, run=tools)
+    assert (again.changed, again.changes, again.commands) == (False, [], [])
+    assert (trees.contents(host), len(tools.calls)) == (after, calls)
+
+    foretold = absent(str(host), check=True, run=tools)
+    assert foretold.changed
+    assert trees.contents(host) == after
+    gone = absent(str(host), run=tools)
+    assert gone.changed
+    assert trees.contents(host) == before
+    assert not absent(str(host), run=tools).changed
+
+
+def test_what_is_predicted_for_a_file_is_what_is_written(host: Path) -> None:
+    predicted = {change.path: change.after for change in present(str(host), WANTED, check=True).changes}
+    assert predicted
+    present(str(host), WANTED, run=trees.Tools(host))
+    if detect(str(host)).name != "grubby":  # its prediction shows variables with their values
+        for path, after in predicted.items():
+            assert (host / path.lstrip("/")).read_bytes() == after, path
+
+
+def test_an_argument_that_was_there_stays_when_the_others_go(host: Path) -> None:
+    tools = trees.Tools(host)
+    there = detect(str(host)).lines()[0].words[-1]
+    present(str(host), [there, "psi=1"], run=tools)
+    absent(str(host), run=tools)
+    assert there in detect(str(host)).lines()[0].words
+
+
+def test_what_is_wanted_no_more_goes_and_what_is_new_comes(host: Path) -> None:
+    before, tools = trees.contents(host), trees.Tools(host)
+    present(str(host), ["psi=1", "audit=0"], run=tools)
+    changed = present(str(host), ["psi=1", "mitigations=auto"], run=tools)
+    assert changed.changed
+    words = detect(str(host)).lines()[0].words
+    assert ("audit=0" in words, "mitigations=auto" in words, words.count("psi=1")) == (False, True, 1)
+    assert Record(str(host)).arguments == ["psi=1", "mitigations=auto"]
+    assert not present(str(host), ["psi=1", "mitigations=auto"], run=tools).changed
+    absent(str(host), run=tools)
+    assert trees.contents(host) == before
+
+
+def test_nobody_elses_edit_is_lost(host: Path) -> None:
+    """A file edited after the change loses the arguments and keeps the edit."""
+    tools = trees.Tools(host)
+    present(str(host), WANTED, run=tools)
+    loader = detect(str(host))
+    edited = {"grub": "/etc/default/grub", "grubby": "/etc/kernel/cmdline", "extlinux": "/boot/extlinux/extlinux.conf"}.get(
+        loader.name, "/etc/kernel/cmdline"
+    )
+    path = host / edited.lstrip("/")
+    path.write_text("# mine\n" + path.read_text())
+    absent(str(host), run=tools)
+    text = path.read_text()
+    assert text.startswith("# mine\n")
+    assert [word for word in WANTED if word in text] == []
+    assert not any(word in WANTED for line in detect(str(host)).lines() for word in line.words)
+
+
+WITH_TOOLS = [name for name in HOSTS if name.startswith("grub")]
+
+
+@pytest.mark.parametrize("host", WITH_TOOLS, indirect=True)
+def test_a_tool_that_fails_leaves_everything_as_it_was(host: Path) -> None:
+    before = trees.contents(host)
+    for tools in (trees.Tools(host, broken=True), trees.Tools(host, deaf=True)):
+        with pytest.raises(KjouleError, match=r"No space left on device|not as they were to be"):
+            present(str(host), WANTED, run=tools)
+        assert tools.calls
+        assert trees.contents(host) == before
+
+
+@pytest.mark.parametrize("host", WITH_TOOLS, indirect=True)
+def test_a_tool_that_fails_on_the_way_back_leaves_the_arguments(host: Path) -> None:
+    present(str(host), WANTED, run=trees.Tools(host))
+    after = trees.contents(host)
+    with pytest.raises(KjouleError, match="failed"):
+        absent(str(host), run=trees.Tools(host, broken=True))
+    assert trees.contents(host) == after
+
+
+def test_cgroup_v1_forced_by_somebody_is_an_error_that_names_the_file(host: Path) -> None:
+    loader = detect(str(host))
+    files = {
+        "grub": "/etc/default/grub",
+        "grubby": "/boot/loader/entries/0a1b-5.14.0-503.el9.x86_64.conf",
+        "extlinux": "/boot/extlinux/extlinux.conf",
+    }
+    name = files.get(loader.name) or loader.lines()[0].path
+    path = host / name.lstrip("/")
+    forced = "systemd.unified_cgroup_hierarchy=0"
+    path.write_text(
+        path.read_text()
+        .replace("console=ttyS0", forced)
+        .replace("quiet", forced, 1)
+        .replace("options root", f"options {forced} root")
+        .replace("$kernelopts", f"{forced} $kernelopts")
+    )
+    before = trees.contents(host)
+    for check in (True, False):
+        with pytest.raises(KjouleError, match=f"{forced}.*{name}"):
+            present(str(host), WANTED, check=check, run=trees.Tools(host))
+    assert trees.contents(host) == before
+
+
+def test_reboot_is_required_until_the_kernel_has_them(host: Path) -> None:
+    tools = trees.Tools(host)
+    assert present(str(host), WANTED, check=True, run=tools).reboot_required
+    present(str(host), WANTED, run=tools)
+    (host / "proc/cmdline").write_text("root=UUID=abc " + " ".join(WANTED) + "\n")
+    assert not present(str(host), WANTED, run=tools).reboot_required
+    assert absent(str(host), run=tools).reboot_required
+
+
+def test_modes_are_kept(tmp_path: Path) -> None:
+    root = trees.extlinux(tmp_path)
+    path = root / "boot/extlinux/extlinux.conf"
+    path.chmod(0o600)
+    present(str(root), WANTED)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_menu_that_was_never_made_again_is_made(tmp_path: Path) -> None:
+    """Somebody restored the old menu: the settings say one thing, the boot another."""
+    root, tools = trees.grub(tmp_path), trees.Tools(tmp_path)
+    menu = (root / "boot/grub/grub.cfg").read_bytes()
+    present(str(root), WANTED, run=tools)
+    (root / "boot/grub/grub.cfg").write_bytes(menu)
+    again = present(str(root), WANTED, run=tools)
+    assert (again.changed, again.changes) == (True, [])
+    assert in_every_entry(root, WANTED)
+
+
+def test_words_inside_of_other_words_do_not_count(tmp_path: Path) -> None:
+    root = trees.grub(tmp_path, trees.GRUB_DEFAULTS.replace("quiet  splash", "xpsi=1 psi=10x"))
+    present(str(root), ["audit=0"], run=trees.Tools(root))
+    assert (root / DROP_IN.lstrip("/")).read_text().splitlines()[-1] == 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX audit=0"'
+
+
+def test_without_a_boot_loader_it_says_so_and_writes_nothing(tmp_path: Path) -> None:
+    trees.put(tmp_path, "/proc/cmdline", "ro\n")
+    before = trees.contents(tmp_path)
+    with pytest.raises(KjouleError, match=r"no boot loader was found.*set the arguments where this host is booted from"):
+        present(str(tmp_path), WANTED)
+    assert trees.contents(tmp_path) == before
+
+
+def test_unified_kernel_images_are_named(tmp_path: Path) -> None:
+    trees.put(tmp_path, "/efi/EFI/Linux/linux.efi", "MZ")
+    with pytest.raises(KjouleError, match="unified kernel images"):
+        present(str(tmp_path), WANTED)
+
+
+def test_another_boot_loader_than_asked_for_is_an_error(tmp_path: Path) -> None:
+    trees.grub(tmp_path)
+    with pytest.raises(KjouleError, match="the boot loader is not systemd-boot: expected systemd-boot, saw grub"):
+        present(str(tmp_path), WANTED, "systemd-boot")
+
+
+class _Status:
+    f_flag, f_bavail, f_frsize = 0, 10, 1024
+
+
+def test_a_read_only_boot_is_an_error_in_check_mode_too(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = trees.contents(host)
+    read_only = _Status()
+    read_only.f_flag = os.ST_RDONLY
+    monkeypatch.setattr(os, "statvfs", lambda _path: read_only)
+    for check in (True, False):
+        with pytest.raises(KjouleError, match=r"is read-only.*mount -o remount,rw"):
+            present(str(host), WANTED, check=check, run=trees.Tools(host))
+    assert trees.contents(host) == before
+
+
+def test_too_little_space_is_an_error_before_anything_is_written(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = trees.contents(host)
+    monkeypatch.setattr(os, "statvfs", lambda _path: _Status())
+    with pytest.raises(KjouleError, match=r"too little space in .* KiB free, saw 10 KiB"):
+        present(str(host), WANTED, run=trees.Tools(host))
+    assert trees.contents(host) == before
+
+
+def test_without_root_it_says_so(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.X_OK)
+    with pytest.raises(KjouleError, match=r"may not be written.*run this as root"):
+        present(str(host), WANTED, run=trees.Tools(host))
+
+
+def test_settings_that_are_not_shell_are_named(tmp_path: Path) -> None:
+    root = trees.grub(tmp_path)
+    (root / "etc/default/grub").write_text('GRUB_CMDLINE_LINUX="quiet\n')
+    with pytest.raises(KjouleError, match="/etc/default/grub is not shell"):
+        present(str(root), WANTED, run=trees.Tools(root))
+
+
+def test_a_damaged_record_is_not_glossed_over(tmp_path: Path) -> None:
+    root = trees.grub(tmp_path)
+    trees.put(root, f"{RECORD_DIRECTORY}/record.json", "{")
+    with pytest.raises(KjouleError, match=r"record.json is damaged.*originals"):
+        absent(str(root))
+
+
+def test_a_command_that_fails_is_told_in_its_own_words() -> None:
+    with pytest.raises(KjouleError, match="sh failed: saw no disk"):
+        kernel.run_command(["sh", "-c", "echo first; echo no disk >&2; exit 3"])
+    with pytest.raises(KjouleError, match="could not be run"):
+        kernel.run_command(["/nonexistent/update-grub"])
+    kernel.run_command(["true"])
