@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -24,6 +25,7 @@ from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import (
     remaining,
     stopped_by,
 )
+from ansible_collections.kjoule.bench.plugins.plugin_utils.remote_energy import Collector
 from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import run_files
 
 display = Display()
@@ -101,9 +103,15 @@ class ActionModule(ActionBase):
         records = self._catch_up(copy, plan, common)
         if self._task.check_mode:
             return {"changed": bool(remaining(plan, records)), "measured": 0, "progress": progress(plan, records)}
+        say = functools.partial(self._say, plan["host"])
+        self._energy = Collector(plan["settings"].get("prometheus") or {}, functools.partial(journal.append_record, copy), say)
         try:
+            if remaining(plan, records):
+                self._energy.check()
+            self._collect(copy, plan, records)
             measured = self._periods(copy, plan, common, records)
         finally:
+            self._energy.close()
             if os.getppid() == common["controller"]["pid"]:
                 self._call({**common, "state": "released"})
         return {"changed": measured > 0, "measured": measured, "progress": progress(plan, records)}
@@ -148,13 +156,19 @@ class ActionModule(ActionBase):
                         f"{where} could not be measured: {answer.get('msg') or 'no record came back'}",
                         next_step=f"{len(records)} recorded periods are kept; mend the cause and run the same command again",
                     )
+                received = time.time()
                 self._keep(copy, answer, records)
+                self._collect(copy, plan, records, received)
                 record = records[-1]
                 pace.add(item, time.monotonic() - begin)
                 measured += 1
                 verdict = "valid" if record["valid"] else "INVALID: " + "; ".join(record["reasons"])
                 self._say(host, f"{where}: {duration(record['seconds'])}, {verdict}")
         return measured
+
+    def _collect(self, copy: Path, plan: dict[str, Any], records: list[dict[str, Any]], received_unix: float | None = None) -> None:
+        """Energy that is read on the controller, of every period that lacks it."""
+        self._energy.collect(records, journal.read(copy, plan).energy, received_unix)
 
     def _keep(self, copy: Path, answer: dict[str, Any], records: list[dict[str, Any]]) -> None:
         record = to_plain(answer["record"], "record")

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..module_utils.errors import KjouleError
 from ..module_utils.experiment.journal import SCHEMA, append_record
 
-__all__ = ["SCHEMA", "Journal", "append_record", "merge", "parse", "read"]
+__all__ = ["SCHEMA", "Journal", "append_record", "merge", "parse", "read", "with_energy"]
 
 #: What every period record must have for the plan to place it.
 PERIOD_KEYS = ("period_id", "block", "position", "attempt", "arm", "label", "valid", "phases")
@@ -19,10 +19,12 @@ PERIOD_KEYS = ("period_id", "block", "position", "attempt", "arm", "label", "val
 
 @dataclass
 class Journal:
-    """A parsed journal. ``torn`` is what stands after the last whole line, if anything; it is set aside, not used."""
+    """A parsed journal. ``energy`` is what the controller read of periods through Prometheus (remote_energy). ``torn`` is what stands
+    after the last whole line, if anything; it is set aside, not used."""
 
     header: dict[str, Any] | None = None
     periods: list[dict[str, Any]] = field(default_factory=list)
+    energy: list[dict[str, Any]] = field(default_factory=list)
     torn: str | None = None
 
 
@@ -42,6 +44,7 @@ def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) 
         journal.torn = tail
     seen: dict[str, int] = {}
     places: dict[tuple[int, int, str], int] = {}
+    read_energy: set[tuple[str, str]] = set()
     for number, line in enumerate(lines, start=1):
         where = f"{name}, line {number}"
         try:
@@ -58,6 +61,10 @@ def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) 
             continue
         if record.get("kind") == "header":
             raise KjouleError(where, expected="a period", seen="a second header")
+        if record.get("kind") == "energy":
+            _check_energy(record, where, seen, read_energy)
+            journal.energy.append(record)
+            continue
         if record.get("kind") != "period":
             raise KjouleError(where, expected="a period", seen=f"kind {record.get('kind')!r}")
         missing = [key for key in PERIOD_KEYS if key not in record]
@@ -73,6 +80,36 @@ def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) 
             _check_place(record, where, plan)
         journal.periods.append(record)
     return journal
+
+
+def _check_energy(record: dict[str, Any], where: str, periods: dict[str, int], known: set[tuple[str, str]]) -> None:
+    """Energy belongs to a period above it, and to one source of it once."""
+    missing = [key for key in ("period_id", "source", "phases") if key not in record]
+    if missing:
+        raise KjouleError(where, expected="a whole energy record", seen="no " + ", ".join(missing))
+    key = (record["period_id"], record["source"].get("name"))
+    if record["period_id"] not in periods:
+        raise KjouleError(where, expected="energy of a period above it", seen=repr(record["period_id"]))
+    if key in known:
+        raise KjouleError(where, expected=f"energy of {key[0]} by {key[1]} once", seen="it twice")
+    known.add(key)
+
+
+def with_energy(journal: Journal) -> Journal:
+    """The same journal with what the controller read put into the phases of the periods: ``energy`` is longer, ``remote_attribution`` is
+    there by source."""
+    if not journal.energy:
+        return journal
+    periods = [{**record, "phases": [dict(phase) for phase in record["phases"]]} for record in journal.periods]
+    by_id = {record["period_id"]: record for record in periods}
+    for record in journal.energy:
+        phases = {phase["index"]: phase for phase in by_id[record["period_id"]]["phases"]}
+        for entry in record["phases"]:
+            phase = phases[entry["index"]]
+            phase["energy"] = [*(phase.get("energy") or []), *entry["energy"]]
+            if entry.get("attribution"):
+                phase["remote_attribution"] = {**(phase.get("remote_attribution") or {}), record["source"]["name"]: entry["attribution"]}
+    return replace(journal, periods=periods)
 
 
 def _check_header(record: dict[str, Any], where: str, plan: dict[str, Any] | None) -> None:

@@ -23,6 +23,7 @@ from ..module_utils.errors import KjouleError
 from . import checks
 from . import scenario as scenarios
 from .plain import sha256_of, to_plain
+from .remote_setting import checked_setting
 from .workload import apps_that_allow, generated, read_manifests
 
 SCHEMA = "kjoule.plan/1"
@@ -54,6 +55,7 @@ DEFAULTS: dict[str, Any] = {
     "scenario": "day",
     "lab": "kwok",
     "source": "auto",
+    "prometheus": {},
     "inference": True,
     "alpha": 0.05,
     "margin_cpu": 0.005,
@@ -224,6 +226,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "settle_seconds": _number(at_least=0),
     "sample_seconds": _number(above=0),
     "source": _anything,
+    "prometheus": checked_setting,
     "inference": _boolean,
     "alpha": _number(above=0, below=1),
     "margin_cpu": _number(above=0),

@@ -15,7 +15,7 @@ from ..module_utils.errors import KjouleError
 from . import carbon, checks, effects, savings
 from . import document as documents
 from .assumptions import read_assumptions
-from .journal import Journal
+from .journal import Journal, with_energy
 from .sections import document
 from .timeline import run_order, timelines
 
@@ -57,6 +57,7 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
 
     ``assumed``: what the user knows better than the shipped assumptions (``assumptions.read_assumptions``).
     """
+    journal = with_energy(journal)
     settings = plan["settings"]
     header = journal.header or {}
     source = header.get("source") or {}

@@ -21,9 +21,10 @@ from .windows import Moment, Recorder
 
 @dataclass
 class Edge:
-    """All clocks at one edge of a window. The time is that in the middle of the reading."""
+    """All clocks at one edge of a window. The time is that in the middle of the reading; ``unix_seconds`` is the same in time of day."""
 
     t_ns: int
+    unix_seconds: float
     cpu_ns: dict[str, int]
     machine: MachineTime
     energy: tuple[Reading, Moment] | None
@@ -97,16 +98,19 @@ class Meter:
             before = time.monotonic_ns()
             cpu = {clock.name: clock.checked_read_ns() for clock in self.clocks}
             machine = machine_time()
-            t_ns = (before + time.monotonic_ns()) // 2
+            after = time.monotonic_ns()
+            unix_seconds = time.time() - (after - before) / 2e9
             # Last, because a meter may take its time; its window has edges of its own.
-            return Edge(t_ns, cpu, machine, self._read_energy())
+            return Edge((before + after) // 2, round(unix_seconds, 6), cpu, machine, self._read_energy())
 
     def window(self, start: Edge, end: Edge) -> dict[str, Any]:
-        """The difference of two edges: ``{start_ns, end_ns, seconds, cpu_seconds, machine, energy}``."""
+        """The difference of two edges: ``{start_ns, end_ns, start_unix, end_unix, seconds, cpu_seconds, machine, energy}``."""
         names = [name for name in start.cpu_ns if name in end.cpu_ns]
         result: dict[str, Any] = {
             "start_ns": start.t_ns,
             "end_ns": end.t_ns,
+            "start_unix": start.unix_seconds,
+            "end_unix": end.unix_seconds,
             "seconds": (end.t_ns - start.t_ns) / 1e9,
             "cpu_seconds": {name: (end.cpu_ns[name] - start.cpu_ns[name]) / 1e9 for name in names},
             "machine": machine_difference(start.machine, end.machine),

@@ -128,6 +128,7 @@ class Period:
                 record["valid"] = False
                 record["reasons"] += [f"{phase['name']}: {reason}" for reason in phase["reasons"]]
         record["finished_at"] = _now()
+        record["finished_unix"] = round(time.time(), 3)
         record["seconds"] = round(time.monotonic() - begin, 3)
         return record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,8 @@ from ansible_collections.kjoule.bench.plugins.action import measure
 from ansible_collections.kjoule.bench.plugins.action.measure import ActionModule, Pace, controller_identity, duration
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import identify
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan, period_seconds, remaining
+from ansible_collections.kjoule.bench.plugins.plugin_utils.remote_energy import Collector
+from harness.query_api import QueryApi
 
 
 class Host:
@@ -23,6 +26,7 @@ class Host:
     def __init__(self, plan, fails_at=None, invalid=()):
         self.plan, self.fails_at, self.invalid = plan, fails_at, invalid
         self.journal = ""
+        self.phases = []
         self.calls = []
         self.header = {"kind": "header", "schema": "kjoule.journal/1", "run_id": plan["run_id"], "plan_hash": plan["plan_hash"]}
 
@@ -36,7 +40,7 @@ class Host:
             **item,
             "valid": valid,
             "reasons": [] if valid else ["etcd ended"],
-            "phases": [],
+            "phases": self.phases,
             "seconds": 12.3,
             "error": None,
         }
@@ -195,3 +199,59 @@ def test_a_host_can_recognise_the_process_that_drives_the_run():
     me = controller_identity(os.getpid())
     assert me["start_ticks"] == identify(os.getpid()).start_ticks
     assert {"boot_id", "pid", "start_ticks", "hostname"} <= set(me)
+
+
+class TestEnergyThroughPrometheus:
+    """A PDU at 42 W, scraped every 5 s; every period has one phase of 60 s."""
+
+    BEGIN = 1_795_574_000.0
+
+    @pytest.fixture
+    def api(self, monkeypatch, plan):
+        with QueryApi(lambda: self.BEGIN + 200) as double:
+            double.series = [("pdu_watts", {}, [(self.BEGIN + 5.0 * n, 42.0) for n in range(41)])]
+            plan["settings"]["prometheus"] = {"url": double.url, "sources": {"pdu": {"query": "pdu_watts", "unit": "W"}}}
+            clock = SimpleNamespace(time=double.clock, sleep=lambda seconds: None, monotonic=time.monotonic)
+            monkeypatch.setattr(measure, "time", clock)
+            monkeypatch.setattr("ansible_collections.kjoule.bench.plugins.plugin_utils.prometheus.time", clock)
+            monkeypatch.setattr(measure, "Collector", lambda *args: Collector(*args, double.clock, clock.sleep))
+            yield double
+
+    def host(self, plan):
+        host = Host(plan)
+        host.phases = [{"index": 0, "name": "idle", "start_unix": self.BEGIN + 20, "end_unix": self.BEGIN + 80}]
+        return host
+
+    def test_is_read_after_every_period_into_the_copy_and_only_there(self, act, plan, copy, api):
+        host = self.host(plan)
+        act(host)
+        kinds = [line["kind"] for line in copy.lines()]
+        assert kinds == ["header", *["period", "energy"] * 4]
+        assert "energy" not in [json.loads(line)["kind"] for line in host.journal.splitlines()]
+        energy = copy.lines()[2]["phases"][0]["energy"][0]
+        assert (energy["joules"], energy["valid"]) == (pytest.approx(2520.0), True)
+        assert act(host)["measured"] == 0
+        assert len(copy.lines()) == 9
+
+    def test_that_could_not_be_read_is_read_by_the_next_call(self, act, plan, copy, api, said):
+        host = self.host(plan)
+        answers = iter([True])
+
+        def fails_later(*arguments):
+            api.fault = None if next(answers, False) else "500"
+
+        host.measure, measured = lambda item: (fails_later(), measured(item))[1], host.measure
+        api_checked = act(host)
+        assert api_checked["measured"] == 4
+        assert any("energy through Prometheus is not read yet" in line for line in said)
+        assert [line["kind"] for line in copy.lines()].count("energy") == 1
+        api.fault = None
+        act(host)
+        assert [line["kind"] for line in copy.lines()].count("energy") == 4
+
+    def test_without_samples_nothing_is_measured_at_all(self, act, plan, api):
+        api.series = []
+        host = self.host(plan)
+        with pytest.raises(AnsibleActionFail, match="has no samples of source pdu"):
+            act(host)
+        assert host.measured() == []

@@ -91,3 +91,40 @@ def test_copies_that_contradict_each_other_are_refused():
         journals.merge(journals.Journal(HEADER, changed), journals.Journal(HEADER, PERIODS))
     with pytest.raises(KjouleError, match="another plan"):
         journals.merge(journals.Journal({**HEADER, "plan_hash": "0"}, []), journals.Journal(HEADER, PERIODS))
+
+
+def energy_of(record, name="kepler", joules=42.0):
+    """What the controller reads of a period through Prometheus."""
+    windows = [
+        {"index": phase["index"], "name": phase["name"], "energy": [{"scope": "prometheus:kepler:package", "joules": joules}]}
+        for phase in record["phases"]
+    ]
+    return {"kind": "energy", "period_id": record["period_id"], "source": {"name": name}, "phases": windows}
+
+
+class TestEnergyThatTheControllerRead:
+    def test_is_kept_beside_the_periods_and_put_into_their_phases_on_request(self):
+        journal = journals.parse(text(HEADER, PERIODS[0], energy_of(PERIODS[0]), PERIODS[1]), plan=PLAN)
+        assert journal.periods == PERIODS[:2]
+        joined = journals.with_energy(journal)
+        for before, after in zip(PERIODS[0]["phases"], joined.periods[0]["phases"]):
+            assert after["energy"] == [*before["energy"], {"scope": "prometheus:kepler:package", "joules": 42.0}]
+        assert joined.periods[1] == PERIODS[1]
+        assert journal.periods == PERIODS[:2]
+
+    def test_does_not_make_host_and_controller_differ(self):
+        copy = journals.parse(text(HEADER, PERIODS[0], energy_of(PERIODS[0])), plan=PLAN)
+        host = journals.parse(text(HEADER, *PERIODS[:2]), plan=PLAN)
+        assert journals.merge(copy, host) == [PERIODS[1]]
+
+    def test_of_no_period_or_twice_or_in_part_is_refused(self):
+        one = energy_of(PERIODS[0])
+        for lines, said in (
+            ((HEADER, one), "energy of a period above it"),
+            ((HEADER, PERIODS[0], one, one), "once"),
+            ((HEADER, PERIODS[0], {"kind": "energy", "period_id": "x"}), "a whole energy record"),
+        ):
+            with pytest.raises(KjouleError, match=said):
+                journals.parse(text(*lines), plan=PLAN)
+        two = energy_of(PERIODS[0], "pdu")
+        assert len(journals.parse(text(HEADER, PERIODS[0], one, two), plan=PLAN).energy) == 2

@@ -75,3 +75,26 @@ def test_warnings_name_steal_errors_and_restarts():
     assert "5.0 % of a CPU" in text
     assert "6 reconciles failed" in text
     assert "restarted" in text
+
+
+def test_energy_that_the_controller_read_is_measured_energy_computed_again_from_the_journal_alone():
+    """10 W more under flux than under snowflake, read through Prometheus after the periods."""
+    from ansible_collections.kjoule.bench.plugins.plugin_utils import journal as journals
+    from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
+    from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, records
+
+    plan = build_plan({}, "web1", run_id="r1", created_at="2024-05-01T09:00:00Z", drawn_seed=7)
+    periods = records(plan, Recipe({"snowflake": SNOWFLAKE, "flux": FLUX}))
+    lines = [header(plan)]
+    for record in periods:
+        watts = 50.0 if record["label"] == "flux" else 40.0
+        windows = []
+        for phase in record["phases"]:
+            entry = {"source": "pdu", "scope": "prometheus:pdu", "kind": "measured", "joules": watts * phase["seconds"], "valid": True}
+            windows.append({"index": phase["index"], "name": phase["name"], "energy": [entry]})
+        lines += [record, {"kind": "energy", "period_id": record["period_id"], "source": {"name": "pdu"}, "phases": windows}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    report = reports.build_report(plan, journals.parse(text, plan=plan))
+    assert report["energy"]["kind"] == "measured"
+    (entry,) = [entry for entry in report["measured_energy"] if entry["scope"] == "prometheus:pdu"]
+    assert entry["metrics"]["rest_joules"]["effect"]["mean"] == pytest.approx(10.0)
