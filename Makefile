@@ -101,7 +101,7 @@ integration: setup-dev ## Tests on real binaries and real labs
 	@echo "kjoule: getting the binaries, as 'make answer' does"
 	@$(PLAYBOOK) --tags prepare,lab,stack
 	@echo "kjoule: integration tests"
-	@python -m pytest -q -m integration tests/integration
+	@python -m pytest -q -rs -m integration tests/integration
 
 bench: setup-dev ## How long a lab takes and what measuring costs
 	@$(PLAYBOOK) --tags prepare,lab,stack > /dev/null

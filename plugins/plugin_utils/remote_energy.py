@@ -293,6 +293,10 @@ def window(look: Look, begin: float, end: float, skew_seconds: float = 0.0) -> d
     if look.facts.kind == "counter":
         gained = [math.fsum(inside[at + 1].values) - math.fsum(inside[at].values) for at in (0, len(inside) - 2)]
         record["parts"]["interpolation_joules"] = max(0.0, gained[0]) * first_share + max(0.0, gained[1]) * last_share
+    else:
+        record["warnings"].append(
+            f"power was read every {look.interval_seconds:.3g} s: load that comes and goes in this rhythm does not show"
+        )
     record["parts"]["clock_joules"] = max(powers, default=0.0) * abs(skew_seconds)
     if abs(skew_seconds) > SKEW_SECONDS:
         reasons.append(f"clock skew: the clocks differ by {skew_seconds:+.1f} s, at most {SKEW_SECONDS:g} s are allowed")

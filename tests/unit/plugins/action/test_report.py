@@ -42,7 +42,7 @@ def test_the_reports_are_written_once_and_only_when_they_differ(run):
     assert again["run_id"] == "r1"
     assert files == {kind: Path(again["paths"][kind]).read_bytes() for kind in ("json", "md", "html")}
     assert first["blocks"]["valid"] == [1, 2, 3, 4, 5, 6]
-        assert first["caveats"] == ["All blocks gave the same difference: no meter is that steady, look at the source."]
+    assert first["caveats"] == ["All blocks gave the same difference: no meter is that steady, look at the source."]
 
 
 def test_check_mode_predicts_and_writes_nothing(run):

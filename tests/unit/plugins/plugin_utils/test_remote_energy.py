@@ -150,6 +150,11 @@ class TestGauges:
         assert any("gap" in reason for reason in window(look, BEGIN + 20, BEGIN + 100)["reasons"])
         assert window(look, BEGIN + 90, BEGIN + 150)["valid"]
 
+    def test_load_in_the_rhythm_of_the_scrapes_does_not_show_and_the_record_says_so(self, api):
+        api.series = [("pdu_watts", {}, [(t, 30.0) for t in every(5.0)])]  # what is left of bursts that lie between the scrapes
+        record = window(looked(api, pdu={"query": "pdu_watts", "unit": "W"}), BEGIN + 20, BEGIN + 100)
+        assert record["warnings"] == ["power was read every 5 s: load that comes and goes in this rhythm does not show"]
+
     def test_units_are_those_that_were_stated(self, api):
         api.series = [("pdu_power", {}, [(t, 40_000.0) for t in every(5.0)])]
         record = window(looked(api, pdu={"query": "pdu_power", "unit": "mW"}), BEGIN + 20, BEGIN + 30)
