@@ -33,7 +33,7 @@ class PowerBmc(Bmc):
         if now.get("completion"):
             return session.send_ipmi_response(code=now["completion"])
         watts = now["watts"]
-        # DCMI 1.5, table 6-16: current, minimum, maximum, average; time; period in milliseconds; bit 6 of the state: measuring
+        # DCMI 1.5, 6.6.1: current, minimum, maximum, average; time; period in milliseconds; bit 6 of the state: measuring
         figures = struct.pack(
             "<HHHHIIB", watts, 0, 65535, watts, now.get("timestamp", int(time.time())), 1000, 0x40 if now.get("active", True) else 0
         )

@@ -21,10 +21,12 @@ from .polled import Answer, PolledSource
 from .source import Accuracy, Channel
 from .web import finite, read_secret, seconds_option, text_option
 
-OPTIONS = ("interface", "host", "port", "username", "password_file", "cipher_suite", "ipmitool", "timeout_seconds")
+OPTIONS = ("interface", "host", "port", "username", "password_file", "cipher_suite", "privilege", "ipmitool", "timeout_seconds")
 
 DEVICES = ("/dev/ipmi0", "/dev/ipmi/0", "/dev/ipmidev/0")
 _INTERFACES = ("open", "lanplus")
+#: The level user is enough for Get Power Reading; ipmitool would ask for administrator.
+_PRIVILEGES = ("user", "operator", "administrator")
 _TIMES = (
     (r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d", "%m/%d/%y %H:%M:%S"),
     (r"\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4}", "%a %b %d %H:%M:%S %Y"),
@@ -32,7 +34,7 @@ _TIMES = (
 
 
 def make(options: dict[str, Any]) -> PolledSource:
-    """Options: interface (open or lanplus); for lanplus host, port, username, password_file, cipher_suite; ipmitool (path),
+    """Options: interface (open or lanplus); for lanplus host, port, username, password_file, cipher_suite, privilege; ipmitool (path),
     timeout_seconds."""
     interface = text_option(options, "interface", "ipmi", "lanplus" if options.get("host") else "open")
     if interface not in _INTERFACES:
@@ -91,7 +93,10 @@ def _lan_arguments(options: dict[str, Any], timeout: float) -> list[str]:
     if host.startswith("-") or username.startswith("-"):
         raise KjouleError("option host of the energy source ipmi", expected="a host name or an address", seen=repr(host))
     read_secret(secret)  # for its errors: ipmitool takes a file that is open to everybody, and says little about one that is not there
-    arguments = ["-H", host, "-U", username, "-f", secret, "-N", str(max(1, round(timeout / 3))), "-R", "2"]
+    privilege = text_option(options, "privilege", "ipmi", "user")
+    if privilege not in _PRIVILEGES:
+        raise KjouleError("option privilege of the energy source ipmi", expected=" or ".join(_PRIVILEGES), seen=repr(privilege))
+    arguments = ["-H", host, "-U", username, "-f", secret, "-L", privilege.upper(), "-N", str(max(1, round(timeout / 3))), "-R", "2"]
     for name, flag in (("port", "-p"), ("cipher_suite", "-C")):
         if options.get(name) not in (None, ""):
             if not str(options[name]).isdigit():

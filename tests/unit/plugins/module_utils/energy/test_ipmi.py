@@ -92,7 +92,7 @@ def test_the_password_is_neither_an_argument_nor_in_the_environment(fake_ipmitoo
     assert source.read().values == (213.0,)
     assert (source.kind, source.scope) == ("gauge", "ipmi:system")
     called = (tmp_path / "called").read_text().splitlines()[0]
-    assert called == f"-I lanplus -H 127.0.0.1 -U kjoule -f {secret} -N 1 -R 2 -p 16230 -C 17 dcmi power reading"
+    assert called == f"-I lanplus -H 127.0.0.1 -U kjoule -f {secret} -L USER -N 1 -R 2 -p 16230 -C 17 dcmi power reading"
     assert "hunter2" not in called + (tmp_path / "environment").read_text() + repr(source.describe())
 
 
@@ -133,6 +133,7 @@ def test_this_host_is_asked_through_its_device(monkeypatch, fake_ipmitool, tmp_p
         ({"interface": "lan"}, "option interface"),
         ({"host": "-rf"}, "option host"),
         ({"port": "x"}, "option port"),
+        ({"privilege": "root"}, "option privilege"),
         ({"username": ""}, "option username"),
         ({"password_file": "/nonexistent"}, "cannot be read"),
     ],
