@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 #: The window of the world in which everything is known, whole minutes in the past, as a person would look back on a run.
 SECONDS = 1200
+#: The world goes on before and after it: a minute at the edge is as whole as the others.
+MARGIN = 120
 RUN = "run-1"
 
 
@@ -202,7 +204,7 @@ def prometheus(rendered, variables, start):
     """The unit's own command line on the known world: 20 minutes of counters, what the rules make of them, and the marks of a run."""
     promtool = str(rendered / "install" / "promtool")
     data = rendered / "state" / "kjoule-prometheus"
-    (rendered / "history.om").write_text(world.open_metrics(start, SECONDS, 5, "alpha"))
+    (rendered / "history.om").write_text(world.open_metrics(start - MARGIN, SECONDS + 2 * MARGIN, 5, "alpha"))
     subprocess.run(
         [promtool, "tsdb", "create-blocks-from", "openmetrics", str(rendered / "history.om"), str(data)], check=True, capture_output=True
     )
@@ -216,7 +218,7 @@ def prometheus(rendered, variables, start):
             "tsdb",
             "create-blocks-from",
             "rules",
-            f"--start={start}",
+            f"--start={start - MARGIN}",
             f"--end={start + SECONDS}",
             f"--url={url}",
             "--output-dir",
@@ -275,8 +277,7 @@ def ask(prometheus: world.Prometheus, target: dict, start: int) -> dict[str, lis
     if target.get("instant"):
         found = [(line["metric"], [line["value"][1]]) for line in prometheus.instant(query, at=start + SECONDS)]
     else:
-        # From the third minute on: before, the rules have less than their minute to look back on.
-        lines = prometheus.range(query, start + 120, start + SECONDS, 15)
+        lines = prometheus.range(query, start, start + SECONDS, 15)
         found = [(line["metric"], [value for _moment, value in line["values"]]) for line in lines]
     return {" ".join(metric[name] for name in LABELS if name in metric): [float(value) for value in values] for metric, values in found}
 
