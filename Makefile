@@ -9,6 +9,8 @@ INVENTORY ?= inventories/local
 ARGS ?=
 # Which run to report on. Without it, the newest.
 RUN ?=
+# Which two runs to compare.
+RUNS ?=
 CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kjoule
 
 VENV := .venv
@@ -33,7 +35,7 @@ else \
 fi
 endef
 
-.PHONY: help answer full report setup setup-dev test lint unit unit-other integration bench format lock build clean clean-cache
+.PHONY: help answer full report compare setup setup-dev test lint unit unit-other browser integration bench format lock build clean clean-cache
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +50,9 @@ full: setup ## The same with the precision of a study; takes hours
 
 report: setup ## Compute the report of the newest run again, or of RUN=<name>
 	@$(PLAYBOOK) --tags report $(if $(RUN),-e kjoule_run_id=$(RUN)) $(ARGS)
+
+compare: setup ## Compare two runs of a host, RUNS='first second'
+	@$(BIN)/ansible-playbook playbooks/compare.yml -i $(INVENTORY) -e 'kjoule_compare_runs="$(RUNS)"' $(ARGS)
 
 setup: $(READY) ## Set .venv up
 
@@ -97,7 +102,10 @@ unit-other: setup-dev ## The same on the other line of ansible-core, where a Pyt
 	python -m pytest -q -p no:cacheprovider tests/unit; \
 	ansible-playbook site.yml -i $(INVENTORY) --syntax-check
 
-integration: setup-dev ## Tests on real binaries and real labs
+browser: ## Chromium for the tests of the pages: Debian's, if this is root
+	@.ci/browser
+
+integration: setup-dev browser ## Tests on real binaries and real labs
 	@echo "kjoule: getting the binaries, as 'make answer' does"
 	@$(PLAYBOOK) --tags prepare,lab,stack
 	@echo "kjoule: integration tests"
@@ -105,6 +113,7 @@ integration: setup-dev ## Tests on real binaries and real labs
 
 bench: setup-dev ## How long a lab takes and what measuring costs
 	@$(PLAYBOOK) --tags prepare,lab,stack > /dev/null
+	@PYTHONPATH=collections python bench/fleet.py
 	@PYTHONPATH=collections python bench/lab.py
 
 format: setup-dev ## Lay the Python files out

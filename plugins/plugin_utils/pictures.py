@@ -415,3 +415,50 @@ def break_even(report: dict[str, Any]) -> Picture | None:
     ]
     head = ["interval", "kind", "Flux at rest", "orphaned pods", "drift events a day", "deployments a day", "sleeping environments"]
     return Picture("Where Flux costs nothing", alt, draw("break-even", alt, paint), Table("Break-even, with bounds", head, rows))
+
+
+#: Beyond so many hosts their names would overlap; the table has them.
+NAMED_HOSTS = 30
+
+
+def forest(group: dict[str, Any], pooled: dict[str, Any] | None) -> Picture | None:
+    """The primary effect of every host with its interval, sorted, and the pooled one below."""
+    found = [(row["host"], row["effects"]["cpu"].get(group["primary"] or "")) for row in group["hosts"]]
+    shown = sorted(((effect["mean"], host, effect) for host, effect in found if effect), key=lambda item: (item[0], str(item[1])))
+    if not shown:
+        return None
+    named = len(shown) <= NAMED_HOSTS
+
+    def paint(axes: Axes) -> None:
+        places = list(range(1, len(shown) + 1))
+        means = [1000 * mean for mean, _host, _effect in shown]
+        bars = [
+            [1000 * (effect["mean"] - (effect["mean"] if effect["low"] is None else effect["low"])) for _mean, _host, effect in shown],
+            [1000 * ((effect["mean"] if effect["high"] is None else effect["high"]) - effect["mean"]) for _mean, _host, effect in shown],
+        ]
+        axes.errorbar(
+            means, places, xerr=bars, fmt="o", color=FIRST, markersize=5 if named else 2, linewidth=1 if named else 0.4, label="a host"
+        )
+        axes.axvline(0, color=MUTED, linewidth=1)
+        if pooled is not None:
+            axes.axvspan(1000 * pooled["low"], 1000 * pooled["high"], color=SECOND, alpha=0.3, linewidth=0, label="pooled, with interval")
+            axes.axvline(1000 * pooled["mean"], color=SECOND, linewidth=1.5)
+        if named:
+            axes.set_yticks(places, [str(host)[:24] for _mean, host, _effect in shown])
+        else:
+            axes.set_ylabel("hosts, sorted")
+            axes.set_yticks([])
+        axes.set_xlabel(f"{group['primary']}, mCPU, {group['labels'][1]} minus {group['labels'][0]}")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+    middle = f" Pooled: {interval(pooled, 1000, 'mCPU', sign=True)}." if pooled else ""
+    alt = (
+        f"Effect at rest of {len(shown)} hosts, from {significant(1000 * shown[0][0])} to {significant(1000 * shown[-1][0])} mCPU.{middle}"
+    )
+    picked = shown if named else [shown[index * (len(shown) - 1) // 10] for index in range(11)]
+    rows = [[host, interval(effect, 1000, sign=True)] for _mean, host, effect in picked]
+    what = "Effect by host, mCPU" if named else "Effect of eleven hosts from the smallest to the largest, mCPU; all are in the table below"
+    height = 1.4 + 0.2 * len(shown) if named else 4.0
+    return Picture(
+        "Effect of every host", alt, draw(f"forest-{group['hosts'][0]['host']}", alt, paint, height), Table(what, ["host", "effect"], rows)
+    )

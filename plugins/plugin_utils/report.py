@@ -133,6 +133,19 @@ def to_json(report: dict[str, Any]) -> bytes:
     return (json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def read_report(path: str | Path) -> dict[str, Any] | None:
+    """A report that was written before; None if there is no file. Raises KjouleError when it is not one of this schema."""
+    try:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise KjouleError(f"report {path}", expected="JSON", seen=str(error), next_step="make report computes it again") from error
+    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
+        raise KjouleError(f"report {path}", expected=f"schema {SCHEMA}", seen=str(report)[:80], next_step="make report computes it again")
+    return report
+
+
 def _rounded(value: Any) -> Any:
     """Twelve significant digits: what lies beyond differs between machines and means nothing."""
     if isinstance(value, float):

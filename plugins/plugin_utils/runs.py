@@ -36,9 +36,14 @@ def run_files(reports_dir: str | Path, run_id: str, host: str) -> dict[str, str]
     }
 
 
+def fleet_files(reports_dir: str | Path, run_id: str) -> dict[str, str]:
+    """Paths of the reports over all hosts of a run: json, md, html."""
+    return {kind: str(Path(reports_dir) / run_id / f"fleet.{kind}") for kind in ("json", "md", "html")}
+
+
 def check_hosts(hosts: list[str]) -> None:
     """Refuse host names whose files would be the same, also on a file system that ignores case."""
-    owners: dict[str, str] = {}
+    owners: dict[str, str] = {path.casefold(): "all of them, the fleet" for path in fleet_files("", "run").values()}
     for host in hosts:
         for path in run_files("", "run", host).values():
             other = owners.setdefault(path.casefold(), host)
