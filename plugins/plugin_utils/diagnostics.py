@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.diagnostic import acorr_ljungbox  # type: ignore[import-untyped]
+from statsmodels.stats.diagnostic import acorr_ljungbox
 
 from .statistics import FloatArray
 

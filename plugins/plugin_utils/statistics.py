@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import statsmodels.api as sm  # type: ignore[import-untyped]
+import statsmodels.api as sm
 from scipy import stats
-from statsmodels.stats.power import TTestPower  # type: ignore[import-untyped]
+from statsmodels.stats.power import TTestPower
 
 FloatArray = npt.NDArray[np.float64]
 
