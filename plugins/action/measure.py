@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import boot_id, identify, pid_namespace
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment.controller import controller_identity
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import (
@@ -29,18 +28,6 @@ from ansible_collections.kjoule.bench.plugins.plugin_utils.remote_energy import 
 from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import run_files
 
 display = Display()
-
-
-def controller_identity(pid: int) -> dict[str, Any]:
-    """What a host needs to recognise the process that drives the run."""
-    identity = identify(pid)
-    return {
-        "boot_id": boot_id(),
-        "pid": pid,
-        "start_ticks": identity.start_ticks if identity else 0,
-        "hostname": socket.gethostname(),
-        "pid_namespace": pid_namespace(),
-    }
 
 
 def duration(seconds: float) -> str:

@@ -156,9 +156,11 @@ options:
     type: dict
     default: {}
   estimate:
-    description: Row of the table of joules per CPU-second, used where no energy can be read.
+    description:
+      - Row of the table of joules per CPU-second, used where no energy can be read.
+      - V(auto) is the calibration of the host where there is one, else V(generic-x86-server); V(calibrated) insists on it.
     type: str
-    default: generic-x86-server
+    default: auto
   joules_per_cpu_second:
     description: A coefficient of your own, with the keys C(value), C(low), C(high) and C(source). Wins over O(estimate).
     type: dict
@@ -175,6 +177,10 @@ options:
         leaves one out, C({warn, fail}) sets thresholds, null for never. C(temperature) also takes C(base), in degrees Celsius.
     type: raw
     default: true
+  energy_calibration:
+    description: What a CPU-second costs on the host, as RV(kjoule.bench.energy_calibrate#module:calibration) says; empty without one.
+    type: dict
+    default: {}
   seed:
     description: Seed of the order and of the generated workload. Default is one that is drawn and recorded.
     type: int

@@ -20,7 +20,7 @@ import yaml
 
 from ..module_utils.energy.estimate import checked_row, row_from_user
 from ..module_utils.errors import KjouleError
-from . import checks
+from . import checks, energy_calibration
 from . import scenario as scenarios
 from .plain import sha256_of, to_plain
 from .remote_setting import checked_setting
@@ -63,11 +63,15 @@ DEFAULTS: dict[str, Any] = {
     "replicas": 2,
     "workload": "generated",
     "ports": {},
-    "estimate": "generic-x86-server",
+    "estimate": "auto",
     "joules_per_cpu_second": None,
     "extra": {},
     "checks": True,
+    "energy_calibration": {},
 }
+
+#: Words of ``estimate`` that are no rows of the table.
+ESTIMATE_WORDS = ("auto", "calibrated")
 
 #: What only one of the arms takes, with its values; the first is the default.
 EXTRA = {"flux_trigger": ("poll", "annotate"), "snowflake_prune": ("none", "delete")}
@@ -238,6 +242,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "joules_per_cpu_second": _anything,
     "extra": _extra,
     "checks": checks.checked,
+    "energy_calibration": _dictionary,
     "seed": _whole(0),
 }
 
@@ -265,13 +270,25 @@ def blocks_needed(alpha: float) -> int:
     return pairs
 
 
-def estimate_row(estimate: str, coefficient: Any) -> dict[str, Any]:
-    """The row of the estimate table that a run uses; what the user knows about the own hardware wins."""
+def estimate_row(estimate: str, coefficient: Any, calibration: dict[str, Any]) -> dict[str, Any]:
+    """The row of the estimate table that a run uses; what the user knows about the own hardware wins.
+
+    ``auto`` is the calibration of the host where there is one, else the first row of the table; ``calibrated`` insists on it.
+    """
     if _is_given(coefficient):
         return to_plain(row_from_user(coefficient), "joules_per_cpu_second")
     rows = {row["id"]: row for row in read_table("estimate.yml")}
-    _one_of(rows)("estimate", estimate)
-    return to_plain(checked_row(rows[estimate]), "estimate")
+    _one_of([*ESTIMATE_WORDS, *rows])("estimate", estimate)
+    if calibration and estimate in ESTIMATE_WORDS:
+        return to_plain(energy_calibration.estimate_row(calibration), "estimate")
+    if estimate == "calibrated":
+        raise KjouleError(
+            "setting estimate",
+            expected="a calibration that holds on this host",
+            seen="none",
+            next_step="calibrate it with the module energy_calibrate (docs/calibration.md), or use kjoule_estimate: auto",
+        )
+    return to_plain(checked_row(next(iter(rows.values())) if estimate == "auto" else rows[estimate]), "estimate")
 
 
 def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tuple[dict[str, Any], int | None]:
@@ -327,7 +344,7 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
     settings["labels"] = labels_of(checked["arms"])
     settings["scenario_name"] = name
     settings["scenario"] = checked["scenario"]
-    settings["estimate"] = estimate_row(checked["estimate"], checked["joules_per_cpu_second"])
+    settings["estimate"] = estimate_row(checked["estimate"], checked["joules_per_cpu_second"], checked["energy_calibration"])
     settings["workload"] = checked["workload"]
     settings["cells"] = [
         {"cell": number, "levels": levels, "settings": {key: value for key, value in own.items() if value != checked[key]}}

@@ -7,13 +7,26 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import threading
 from typing import Any
 
-from ..lab.identity import ProcessIdentity
+from ..lab.identity import ProcessIdentity, boot_id, identify, pid_namespace
 from .lock import controller_lives
 
 POLL_SECONDS = 1.0  # only where the kernel has no pidfd
+
+
+def controller_identity(pid: int) -> dict[str, Any]:
+    """What a host needs to recognise the process that drives the run."""
+    identity = identify(pid)
+    return {
+        "boot_id": boot_id(),
+        "pid": pid,
+        "start_ticks": identity.start_ticks if identity else 0,
+        "hostname": socket.gethostname(),
+        "pid_namespace": pid_namespace(),
+    }
 
 
 class ControllerWatch:
