@@ -14,7 +14,7 @@ from prometheus_api_client import PrometheusApiClientException, PrometheusConnec
 from requests.adapters import Retry
 
 from ..module_utils.energy.kepler import Point, Series
-from ..module_utils.energy.web import read_secret, seconds_option, text_option
+from ..module_utils.energy.web import path_option, read_secret, seconds_option, text_option
 from ..module_utils.errors import KjouleError
 
 
@@ -31,14 +31,14 @@ class PrometheusServer:
         self.what = f"Prometheus at {url}"
         session = requests.Session()
         session.trust_env = False  # neither a proxy nor a password of the environment
-        ca_file = text_option(options, "ca_file", "prometheus", "")
+        ca_file = path_option(options, "ca_file", "prometheus", "")
         session.verify = ca_file or True
         headers = {}
         if options.get("token_file"):
-            headers["Authorization"] = f"Bearer {read_secret(text_option(options, 'token_file', 'prometheus'))}"
+            headers["Authorization"] = f"Bearer {read_secret(path_option(options, 'token_file', 'prometheus'))}"
         auth = None
         if options.get("password_file"):
-            auth = (text_option(options, "username", "prometheus"), read_secret(text_option(options, "password_file", "prometheus")))
+            auth = (text_option(options, "username", "prometheus"), read_secret(path_option(options, "password_file", "prometheus")))
         self._timeout = seconds_option(options, "timeout_seconds", "prometheus", 10.0)
         self._client = PrometheusConnect(
             url, headers=headers, auth=auth, session=session, timeout=self._timeout, retry=Retry(total=0, connect=1, read=0)

@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import KjouleError
 from .polled import Answer, PolledSource
 from .source import Accuracy, Channel
-from .web import finite, read_secret, seconds_option, text_option
+from .web import finite, path_option, read_secret, seconds_option, text_option
 
 OPTIONS = ("interface", "host", "port", "username", "password_file", "cipher_suite", "privilege", "ipmitool", "timeout_seconds")
 
@@ -89,7 +89,7 @@ def _check_device() -> None:
 def _lan_arguments(options: dict[str, Any], timeout: float) -> list[str]:
     host = text_option(options, "host", "ipmi")
     username = text_option(options, "username", "ipmi")
-    secret = text_option(options, "password_file", "ipmi")
+    secret = path_option(options, "password_file", "ipmi")
     if host.startswith("-") or username.startswith("-"):
         raise KjouleError("option host of the energy source ipmi", expected="a host name or an address", seen=repr(host))
     read_secret(secret)  # for its errors: ipmitool takes a file that is open to everybody, and says little about one that is not there

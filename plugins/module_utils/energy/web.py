@@ -68,9 +68,21 @@ def text_option(options: dict[str, Any], name: str, source: str, default: str | 
     value = options.get(name)
     if value in (None, "") and default is not None:
         return default
+    if value in (None, ""):
+        raise KjouleError(
+            f"the energy source {source} has to be set up",
+            expected=f"option {name}",
+            seen="none",
+            next_step="docs/sources.md has an example",
+        )
     if not isinstance(value, str) or not value.strip():
         raise KjouleError(f"option {name} of the energy source {source}", expected="text", seen=repr(value))
     return value.strip()
+
+
+def path_option(options: dict[str, Any], name: str, source: str, default: str | None = None) -> str:
+    """The name of a file, with ``~`` as a shell has it."""
+    return os.path.expanduser(text_option(options, name, source, default))
 
 
 def seconds_option(options: dict[str, Any], name: str, source: str, default: float) -> float:
@@ -151,13 +163,13 @@ class WebClient:
     def from_options(cls, options: dict[str, Any], source: str, default_url: str | None = None, **more: Any) -> WebClient:
         """From WEB_OPTIONS as a user gives them."""
         username = text_option(options, "username", source, "")
-        secret = text_option(options, "password_file", source, "")
+        secret = path_option(options, "password_file", source, "")
         return cls(
             text_option(options, "url", source, default_url),
             source,
             username=username,
             password=read_secret(secret) if secret else "",
-            ca_file=text_option(options, "ca_file", source, ""),
+            ca_file=path_option(options, "ca_file", source, ""),
             fingerprint=text_option(options, "fingerprint", source, ""),
             timeout_seconds=seconds_option(options, "timeout_seconds", source, 5.0),
             **more,
