@@ -35,7 +35,7 @@ else \
 fi
 endef
 
-.PHONY: help answer full report compare setup setup-dev test lint unit unit-other browser integration bench format lock build clean clean-cache
+.PHONY: help answer full report compare setup setup-dev test lint unit unit-other browser integration bench format lock build clean clean-cache teardown
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,9 @@ report: setup ## Compute the report of the newest run again, or of RUN=<name>
 
 compare: setup ## Compare two runs of a host, RUNS='first second'
 	@$(BIN)/ansible-playbook playbooks/compare.yml -i $(INVENTORY) -e 'kjoule_compare_runs="$(RUNS)"' $(ARGS)
+
+teardown: setup ## Take away what preparing has put on the hosts of INVENTORY; keeps results
+	@$(BIN)/ansible-playbook playbooks/teardown.yml -i $(INVENTORY) $(ARGS)
 
 setup: $(READY) ## Set .venv up
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
@@ -28,6 +29,10 @@ from ansible_collections.kjoule.bench.plugins.plugin_utils.remote_energy import 
 from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import run_files
 
 display = Display()
+
+#: How long a host may be out of reach before its run is given up. What it measures meanwhile is on it, and picked up by the next run.
+RECONNECT_SECONDS = 1800.0
+RETRY_SECONDS = 10.0
 
 
 def duration(seconds: float) -> str:
@@ -70,6 +75,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         self._vars = task_vars or {}
+        self._controller = os.getppid()
         try:
             return {**result, **self._run(to_plain(self._task.args, "arguments"))}
         except (KjouleError, OSError) as error:
@@ -100,11 +106,15 @@ class ActionModule(ActionBase):
         finally:
             self._energy.close()
             if os.getppid() == common["controller"]["pid"]:
-                self._call({**common, "state": "released"})
+                # A host that cannot be reached keeps the claim until it runs out; that hides no reason for which the run ends.
+                with contextlib.suppress(AnsibleConnectionFailure):
+                    self._call({**common, "state": "released"})
         return {"changed": measured > 0, "measured": measured, "progress": progress(plan, records)}
 
     def _catch_up(self, copy: Path, plan: dict[str, Any], common: dict[str, Any]) -> list[dict[str, Any]]:
         """Bring the controller's copy up to what the host has recorded; returns the records of both."""
+        if self._remote and not self._task.check_mode:
+            self._pick_up(plan, common)
         answer = self._call({**common, "state": "read"})
         if answer.get("failed") or answer.get("unreachable"):
             raise KjouleError(f"the journal on {plan['host']} cannot be read: {answer.get('msg')}")
@@ -137,7 +147,8 @@ class ActionModule(ActionBase):
                 where = f"period {len(records) + 1} of {total} (block {item['block']}, {item['label']}{again})"
                 self._say(host, f"{where}: running, about {duration(pace.left(items[index:]))} left")
                 begin = time.monotonic()
-                answer = self._call({**common, "plan": plan_of_cell(plan, item["cell"]), "item": item})
+                asked = {**common, "plan": plan_of_cell(plan, item["cell"]), "item": item}
+                answer = self._measure_there(host, asked) if self._remote else self._call(asked)
                 if answer.get("failed") or answer.get("unreachable") or "record" not in answer:
                     raise KjouleError(
                         f"{where} could not be measured: {answer.get('msg') or 'no record came back'}",
@@ -157,6 +168,54 @@ class ActionModule(ActionBase):
         """Energy that is read on the controller, of every period that lacks it."""
         self._energy.collect(records, journal.read(copy, plan).energy, received_unix)
 
+    @property
+    def _remote(self) -> bool:
+        """Whether the host is reached over a connection that can be lost without this process ending."""
+        return getattr(self._connection, "transport", "local") != "local"
+
+    def _pick_up(self, plan: dict[str, Any], common: dict[str, Any]) -> None:
+        """Wait for a period that was being measured when the connection, or the controller, was lost; the journal has its record then."""
+        answer = self._persist(plan["host"], {**common, "state": "waited", "patience_seconds": 0})
+        if answer.get("running"):
+            self._say(plan["host"], f"period {answer['period_id']} goes on there from before: waiting for it")
+            self._wait(plan["host"], common)
+
+    def _measure_there(self, host: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Begin the period on the host, detached from the connection, and wait for it, over another connection if the first is lost."""
+        answer = self._persist(host, {**asked, "state": "started"})
+        return answer if answer.get("failed") else self._wait(host, asked)
+
+    def _wait(self, host: str, asked: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = {"running": True}
+        while answer.get("running"):
+            answer = self._persist(host, {**asked, "state": "waited"})
+        return {"failed": True, "msg": answer["error"]} if answer.get("error") else answer
+
+    def _persist(self, host: str, args: dict[str, Any]) -> dict[str, Any]:
+        """One call that is repeated while the host cannot be reached. Both states that it is used for may be asked for twice."""
+        since = time.monotonic()
+        lost = False
+        while True:
+            try:
+                answer = self._call(args)
+                if not answer.get("unreachable"):
+                    if lost:
+                        self._say(host, "the connection is back")
+                    return answer
+                reason = str(answer.get("msg"))
+            except AnsibleConnectionFailure as error:
+                reason = str(error)
+            if time.monotonic() - since > RECONNECT_SECONDS or os.getppid() != self._controller:
+                raise KjouleError(
+                    f"{host} has been out of reach for {duration(time.monotonic() - since)}",
+                    seen=reason.strip(),
+                    next_step="its period goes on; run the same command again when it can be reached: that picks the period up",
+                )
+            if not lost:
+                self._say(host, "the connection is lost; the period goes on there, trying to reach it again")
+            lost = True
+            time.sleep(RETRY_SECONDS)
+
     def _keep(self, copy: Path, answer: dict[str, Any], records: list[dict[str, Any]]) -> None:
         record = to_plain(answer["record"], "record")
         if not copy.exists() or copy.stat().st_size == 0:
@@ -165,7 +224,7 @@ class ActionModule(ActionBase):
         records.append(record)
 
     def _call(self, args: dict[str, Any]) -> dict[str, Any]:
-        if args.get("state"):
+        if args.get("state") not in (None, "started"):
             args = {key: value for key, value in args.items() if key != "binaries"}
         answer: dict[str, Any] = self._execute_module(module_name="kjoule.bench.period", module_args=args, task_vars=self._vars)
         return answer

@@ -31,6 +31,10 @@ options:
     type: list
     elements: str
     default: []
+  list_packages:
+    description: Whether to return the names of all packages that are installed.
+    type: bool
+    default: false
   virtualization:
     description: Whether the host must be able to run virtual machines.
     type: bool
@@ -67,6 +71,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+packages:
+  description: Names of what is installed. With rpm also as name-version-release.arch.
+  returned: when O(list_packages) is true
+  type: list
+  elements: str
 distribution:
   description: Id, ids that it takes after, version and name.
   returned: success
@@ -94,6 +103,7 @@ ARGUMENT_SPEC = {
     "root": {"type": "bool", "default": False},
     "free_mb": {"type": "dict", "default": {}},
     "packages": {"type": "list", "elements": "str", "default": []},
+    "list_packages": {"type": "bool", "default": False},
     "virtualization": {"type": "bool", "default": False},
     "modules": {"type": "list", "elements": "str", "default": []},
     "tree": {"type": "path", "default": "/"},
@@ -119,6 +129,7 @@ def main() -> None:
             distribution=facts.distribution(tree),
             kernel=facts.kernel_facts(tree, options["modules"]),
             virtualization=facts.virtualization(tree),
+            **({"packages": preflight.installed_packages()} if options["list_packages"] else {}),
         )
     except KjouleError as error:
         module.fail_json(msg=str(error))

@@ -47,6 +47,10 @@ def source_text(module: Any) -> str:
     return str(text)
 
 
+#: Read when this is loaded: a period that outlives its connection also outlives the zip file that it came in.
+_GIT_SERVER = source_text(git_server)
+
+
 class FluxArm:
     """See the module's text. One repository, one GitRepository, Kustomizations by ``layout``: ``per-app`` or ``one``."""
 
@@ -193,7 +197,7 @@ class FluxArm:
         os.makedirs(repositories, mode=0o700)
         script = os.path.join(self._folder, "git_server.py")
         with open(script, "w", encoding="utf-8") as stream:
-            stream.write(source_text(git_server))
+            stream.write(_GIT_SERVER)
         with open(self._s.actor.environment["GIT_CONFIG_GLOBAL"], "w", encoding="utf-8") as stream:
             # No housekeeping in the background: it would land in some window by chance.
             stream.write("[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[init]\n\tdefaultBranch = main\n[safe]\n\tdirectory = *\n")

@@ -38,17 +38,26 @@ def read_journal(state_dir: str, plan: dict[str, Any]) -> str:
 
 
 def run_period(
-    state_dir: str, plan: dict[str, Any], item: dict[str, Any], binaries: dict[str, dict[str, Any]], controller: dict[str, Any], host: str
+    state_dir: str,
+    plan: dict[str, Any],
+    item: dict[str, Any],
+    binaries: dict[str, dict[str, Any]],
+    controller: dict[str, Any],
+    host: str,
+    detached: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure one period and write it to the host's journal. Returns ``(header, record)``.
+
+    It ends with its controller, if that is on this machine, unless it is ``detached``.
 
     Raises KjouleError when the period cannot be measured at all; nothing of it is left then, and the journal is as it was.
     """
     handlers = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
-    watch = ControllerWatch(controller)
+    watched = {} if detached else controller  # nobody, or a process on another machine, cannot be watched
+    watch = ControllerWatch(watched)
     try:
         with watch, HostLock(state_dir, plan["run_id"], controller):
-            return _locked_period(state_dir, plan, item, binaries, controller, host)
+            return _locked_period(state_dir, plan, item, binaries, watched, host)
     except Interrupted as stop:
         raise KjouleError(
             f"period {item['period_id']} was interrupted: {'its ansible-playbook ended' if watch.ended else stop}",

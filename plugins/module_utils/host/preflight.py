@@ -25,6 +25,22 @@ def ask(command: list[str]) -> list[str] | None:
     return done.stdout.splitlines() if done.returncode == 0 else None
 
 
+def installed_packages(asker: Asker = ask) -> list[str]:
+    """Names of what is installed, by dpkg or rpm themselves: a bare machine has no Python library for them yet.
+
+    rpm's packages are there under their name, and under name-version-release.arch, as a certain one is asked for.
+    """
+    lines = asker(["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev} ${Package}\\n"])
+    if lines is not None:
+        return sorted({line.split()[1] for line in lines if line[1:2] == "i"})
+    full = asker(["rpm", "--query", "--all", "--queryformat", "%{NAME}\\n%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\\n"])
+    if full is not None:
+        return sorted(set(full))
+    raise KjouleError(
+        "the packages of this host cannot be listed", expected="dpkg-query or rpm", seen="neither", next_step="install by hand"
+    )
+
+
 def check_distribution(root: str, families: list[str]) -> None:
     """Raises KjouleError unless the distribution is, or takes after, one of the families (ids of os-release)."""
     seen = distribution(root)

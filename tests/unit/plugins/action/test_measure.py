@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.kjoule.bench.plugins.action import measure
 from ansible_collections.kjoule.bench.plugins.action.measure import ActionModule, Pace, controller_identity, duration
@@ -255,3 +255,85 @@ class TestEnergyThroughPrometheus:
         with pytest.raises(AnsibleActionFail, match="has no samples of source pdu"):
             act(host)
         assert host.measured() == []
+
+
+class FarHost(Host):
+    """Reached over a connection: periods are started there and waited for. ``losses``: at which calls the connection is lost."""
+
+    def __init__(self, plan, losses=(), running=None, **more):
+        super().__init__(plan, **more)
+        self.losses, self.number, self.running = set(losses), 0, running
+        self.waits_left = 1 if running else 0
+
+    def __call__(self, module_name, module_args, task_vars):
+        self.number += 1
+        if self.number in self.losses:
+            raise AnsibleConnectionFailure("Connection reset by peer")
+        state = module_args.get("state")
+        if state == "started":
+            self.calls.append(module_args)
+            self.running, self.waits_left = module_args["item"], 1
+            return {"changed": True, "period_id": self.running["period_id"], "running": True}
+        if state == "waited":
+            if self.running is None:
+                return {"period_id": None, "running": False, "error": None}
+            if self.waits_left:
+                self.waits_left -= 1
+                return {"period_id": self.running["period_id"], "running": True, "error": None}
+            item, self.running = self.running, None
+            if item["period_id"] == self.fails_at:
+                return {"period_id": item["period_id"], "running": False, "error": "port 1234 is taken"}
+            return {"period_id": item["period_id"], "running": False, "header": self.header, "record": self.measure(item)}
+        return super().__call__(module_name, module_args, task_vars)
+
+    def measured(self):
+        return [call["item"]["period_id"] for call in self.calls if call.get("state") == "started"]
+
+
+@pytest.fixture
+def far(act, monkeypatch):
+    monkeypatch.setattr(ActionModule, "_remote", True)
+    monkeypatch.setattr(measure, "RETRY_SECONDS", 0.0)
+    return act
+
+
+def test_on_a_host_over_ssh_a_period_is_started_and_waited_for(far, plan, copy):
+    host = FarHost(plan)
+    assert far(host)["measured"] == 4
+    assert host.measured() == [item["period_id"] for item in remaining(plan, [])]
+    assert copy.lines() == [json.loads(line) for line in host.journal.splitlines()]
+
+
+@pytest.mark.parametrize("lost", range(1, 8))
+def test_a_lost_connection_loses_no_period_wherever_it_is_lost(far, plan, copy, said, lost):
+    host = FarHost(plan, losses=[lost, lost + 1])
+    if lost == 2 or lost == 1:  # the second call reads the journal: nothing is measured yet, and the run says so
+        host.losses = {1}
+    assert far(host)["measured"] == 4
+    assert host.measured() == [item["period_id"] for item in remaining(plan, [])]
+    assert [line for line in said if "connection is lost" in line]
+    assert [line for line in said if "connection is back" in line]
+
+
+def test_a_period_from_before_is_waited_for_and_not_measured_again(far, plan, copy, said):
+    items = remaining(plan, [])
+    host = FarHost(plan)
+    host.measure(items[0])
+    host.running, host.waits_left = items[1], 1
+    assert far(host)["measured"] == 2
+    assert host.measured() == [item["period_id"] for item in items[2:]]
+    assert len(copy.lines()) == 5
+    assert any(f"period {items[1]['period_id']} goes on there from before" in line for line in said)
+
+
+def test_a_host_that_stays_out_of_reach_is_given_up_in_words(far, plan, monkeypatch):
+    monkeypatch.setattr(measure, "RECONNECT_SECONDS", -1.0)
+    with pytest.raises(AnsibleActionFail, match=r"web1 has been out of reach.*Connection reset by peer.*that picks the period up"):
+        far(FarHost(plan, losses=range(4, 99)))
+
+
+def test_what_goes_wrong_on_a_host_over_ssh_is_told(far, plan, copy):
+    items = remaining(plan, [])
+    with pytest.raises(AnsibleActionFail, match=r"period 2 of 4 .*port 1234 is taken"):
+        far(FarHost(plan, fails_at=items[1]["period_id"]))
+    assert len(copy.lines()) == 2

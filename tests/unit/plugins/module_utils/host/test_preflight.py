@@ -75,3 +75,12 @@ def test_a_processor_that_could_without_its_module_is_told_the_module(tmp_path: 
         preflight.check_virtualization(str(tmp_path))
     put(tmp_path, "/dev/kvm")
     preflight.check_virtualization(str(tmp_path))
+
+
+def test_what_is_installed_is_asked_of_the_package_manager_itself() -> None:
+    dpkg = {"dpkg-query": ["ii  git", "rc  vim", "ii  dpkg", "hi  linux-image-amd64"]}
+    assert preflight.installed_packages(lambda command: dpkg.get(command[0])) == ["dpkg", "git", "linux-image-amd64"]
+    rpm = {"rpm": ["git", "git-2.43-1.x86_64"]}
+    assert preflight.installed_packages(lambda command: rpm.get(command[0])) == ["git", "git-2.43-1.x86_64"]
+    with pytest.raises(KjouleError, match="expected dpkg-query or rpm"):
+        preflight.installed_packages(lambda _command: None)
