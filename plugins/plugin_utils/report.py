@@ -196,6 +196,10 @@ def _provenance(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]
 
 def _warnings(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]) -> list[str]:
     warnings = []
+    if ((journal.header or {}).get("host") or {}).get("virtualization") == "qemu":
+        warnings.append(
+            "The host was emulated (qemu without KVM). Its time is not that of a real machine: no figure here is one of energy."
+        )
     flags = analysis["state"]["flags"]
     if flags:
         first = flags[0]

@@ -8,6 +8,7 @@ import platform
 from typing import Any
 
 from ..errors import KjouleError
+from ..host.facts import virtualization
 from ..lab.identity import boot_id
 from .checks.host_state import Host
 
@@ -18,7 +19,6 @@ def host_facts(name: str) -> dict[str, Any]:
     """Identity and kind of the host; what cannot be found out is None."""
     cpuinfo = _read("/proc/cpuinfo") or ""
     memory = _field(_read("/proc/meminfo") or "", "MemTotal")
-    flags = (_field(cpuinfo, "flags") or "").split()
     return {
         "name": name,
         "boot_id": boot_id(),
@@ -26,7 +26,7 @@ def host_facts(name: str) -> dict[str, Any]:
         "cpu_model": _field(cpuinfo, "model name") or _field(cpuinfo, "Model") or platform.machine(),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": int(memory.split()[0]) * 1024 if memory else None,
-        "virtualization": "hypervisor" if "hypervisor" in flags else None,
+        "virtualization": virtualization()["hypervisor"],
         "celsius": Host().celsius(),
         "python": platform.python_version(),
     }

@@ -98,3 +98,19 @@ def test_energy_that_the_controller_read_is_measured_energy_computed_again_from_
     assert report["energy"]["kind"] == "measured"
     (entry,) = [entry for entry in report["measured_energy"] if entry["scope"] == "prometheus:pdu"]
     assert entry["metrics"]["rest_joules"]["effect"]["mean"] == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(("hypervisor", "said"), [("qemu", True), ("kvm", False), (None, False)])
+def test_a_run_on_an_emulated_host_says_that_it_is_none_of_energy(hypervisor, said):
+    from ansible_collections.kjoule.bench.plugins.plugin_utils import journal as journals
+    from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
+    from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, records
+
+    plan = build_plan({}, "web1", run_id="r1", created_at="2024-05-01T09:00:00Z", drawn_seed=7)
+    first = header(plan)
+    first["host"] = {**first["host"], "virtualization": hypervisor}
+    text = "".join(json.dumps(line) + "\n" for line in [first, *records(plan, Recipe({"snowflake": SNOWFLAKE, "flux": FLUX}))])
+    report = reports.build_report(plan, journals.parse(text, plan=plan))
+    emulated = [warning for warning in report["warnings"] if "emulated" in warning]
+    assert bool(emulated) is said
+    assert all(warning in reports.to_markdown(report).decode() for warning in emulated)
