@@ -35,7 +35,7 @@ else \
 fi
 endef
 
-.PHONY: help answer full report compare setup setup-dev test lint unit unit-other browser integration bench format lock build clean clean-cache teardown
+.PHONY: help answer full report compare setup setup-dev test lint unit unit-other browser integration validate bench format lock build clean clean-cache teardown
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -113,6 +113,9 @@ integration: setup-dev browser ## Tests on real binaries and real labs
 	@$(PLAYBOOK) --tags prepare,lab,stack
 	@echo "kjoule: integration tests"
 	@python -m pytest -q -rs -m integration tests/integration
+
+validate: setup ## Put the statistics on simulated truth and write docs/validation.md (a minute)
+	@PYTHONPATH=collections python bench/validate.py
 
 bench: setup-dev ## How long a lab takes and what measuring costs
 	@$(PLAYBOOK) --tags prepare,lab,stack > /dev/null

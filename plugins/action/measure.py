@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import time
 from pathlib import Path
@@ -16,17 +17,21 @@ from ansible.utils.display import Display
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.controller import controller_identity
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal
+from ansible_collections.kjoule.bench.plugins.plugin_utils.effects import expected_power, period_metrics, primary_metric, select
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import (
+    cell_of,
     estimate_seconds,
     period_seconds,
     plan_of_cell,
     progress,
     remaining,
+    selected_attempts,
     stopped_by,
 )
 from ansible_collections.kjoule.bench.plugins.plugin_utils.remote_energy import Collector
 from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import run_files
+from ansible_collections.kjoule.bench.plugins.plugin_utils.words import significant
 
 display = Display()
 
@@ -65,6 +70,40 @@ class Pace:
 
     def _expected_of(self, item: dict[str, Any]) -> float:
         return period_seconds(plan_of_cell(self._plan, item.get("cell", 0))["settings"], item["arm"])
+
+
+def expectation(plan: dict[str, Any]) -> str | None:
+    """What the run can show at best, by a calibration of the host; None without one, or where nothing is to be inferred."""
+    calibration = plan.get("calibration")
+    if calibration is None or not plan["settings"]["inference"]:
+        return None
+    expected = expected_power(calibration, plan["settings"])
+    if expected["detectable"] is None:
+        return None
+    scale, unit = (1000, "mCPU") if calibration["unit"] == "CPU" else (1, calibration["unit"])
+    return (
+        f"by calibration {calibration['run_id']}, an effect of {significant(scale * expected['detectable'])} {unit} is found with power 0.8"
+    )
+
+
+def so_far(plan: dict[str, Any], records: list[dict[str, Any]]) -> str | None:
+    """The mean effect of the blocks so far; no p, no interval: whoever watches shall not be led to stop. None without a whole block."""
+    block = max(selected_attempts(plan, records), default=0)
+    own = plan_of_cell(plan, cell_of(plan, block))
+    name = primary_metric(own)
+    if not block or name is None:
+        return None
+    control, treatment = own["settings"]["labels"]
+    found = [
+        (sides[control], sides[treatment])
+        for sides in ({label: period_metrics(record)[name] for label, record in chosen.items()} for chosen in select(own, records).values())
+    ]
+    differences = [second - first for first, second in found if first is not None and second is not None]
+    if not differences:
+        return None
+    mean = 1000 * math.fsum(differences) / len(differences)
+    blocks = "1 block" if len(differences) == 1 else f"{len(differences)} blocks"
+    return f"{treatment} minus {control}, {name}, so far: {mean:+.1f} mCPU (mean of {blocks})"
 
 
 class ActionModule(ActionBase):
@@ -135,6 +174,8 @@ class ActionModule(ActionBase):
             total = len(records) + len(items)
             if not records:
                 self._say(host, f"run {plan['run_id']}: {total} periods, about {duration(estimate_seconds(plan))}")
+                if said := expectation(plan):
+                    self._say(host, said)
             for index, item in enumerate(items):
                 if item["position"] == 1 and (rule := stopped_by(plan, records)):
                     self._say(host, f"stops here, as the plan says: {rule}")
@@ -162,6 +203,8 @@ class ActionModule(ActionBase):
                 measured += 1
                 verdict = "valid" if record["valid"] else "INVALID: " + "; ".join(record["reasons"])
                 self._say(host, f"{where}: {duration(record['seconds'])}, {verdict}")
+                if item["position"] == len(plan["settings"]["labels"]) and (said := so_far(plan, records)):
+                    self._say(host, said)
         return measured
 
     def _collect(self, copy: Path, plan: dict[str, Any], records: list[dict[str, Any]], received_unix: float | None = None) -> None:

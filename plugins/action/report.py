@@ -49,8 +49,11 @@ class ActionModule(ActionBase):
                 return result
             if plan is None:
                 raise KjouleError(f"run {run_id} has no plan of {host}", expected=paths["plan"], next_step="run playbooks/measure.yml")
-            report = build_report(plan, journals.read(paths["journal"], plan), assumed)
+            journal = journals.read(paths["journal"], plan)
+            report = build_report(plan, journal, assumed)
             contents = {"json": to_json(report), "md": to_markdown(report), "html": to_html(report)}
+            if report["calibration"] is not None:
+                contents["calibration"] = to_json(report["calibration"])
             changed = False
             for kind, content in contents.items():
                 if self._task.check_mode:

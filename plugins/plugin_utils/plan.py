@@ -452,8 +452,11 @@ def build_plan(
     drawn_seed: int,
     tool_version: str = "",
     base_dir: str | None = None,
+    calibration: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
 ) -> dict[str, Any]:
     """The plan of one host. ``drawn_seed`` is used when the options hold no seed. Same input, same plan.
+
+    ``calibration`` finds, for the settings, what an earlier run of the same arm twice says about the host.
 
     Raises KjouleError for any option that is wrong.
     """
@@ -470,6 +473,9 @@ def build_plan(
         "blocks": draw_blocks(settings["labels"], settings["blocks"], seed, to_plain(host), len(settings["cells"])),
         "settings_hash": settings_hash(settings, given_seed),
     }
+    known = calibration(settings) if calibration is not None and settings["mode"] == "compare" else None
+    if known is not None:
+        plan["calibration"] = known
     plan["plan_hash"] = plan_hash(plan)
     return plan
 

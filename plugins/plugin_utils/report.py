@@ -15,6 +15,7 @@ from ..module_utils.errors import KjouleError
 from . import carbon, checks, effects, savings
 from . import document as documents
 from .assumptions import read_assumptions
+from .calibration import calibrate
 from .journal import Journal, with_energy
 from .sections import document
 from .timeline import run_order, timelines
@@ -104,6 +105,7 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
         "exclusions": analysis["exclusions"],
         "diagnostics": analysis["diagnostics"],
         "power": analysis["power"],
+        "calibration": calibrate(plan, journal.periods),
         "warnings": _warnings(plan, journal, analysis),
         "settings": {key: settings.get(key) for key in SETTINGS_SHOWN},
         "workload": _workload(settings["workload"]),

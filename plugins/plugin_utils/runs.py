@@ -11,6 +11,8 @@ from typing import Any
 
 from ..module_utils.errors import KjouleError
 from . import journal as journals
+from .calibration import SCHEMA as CALIBRATION_SCHEMA
+from .calibration import conditions_hash
 from .plain import write_if_different
 from .plan import SCHEMA, build_plan, differing_settings, estimate_seconds, plan_hash, progress, remaining
 
@@ -24,7 +26,7 @@ def file_stem(host: str) -> str:
 
 
 def run_files(reports_dir: str | Path, run_id: str, host: str) -> dict[str, str]:
-    """Paths of a host's files in a run: plan, journal, json, md, html."""
+    """Paths of a host's files in a run: plan, journal, json, md, html; calibration is there only for the same arm twice."""
     base = Path(reports_dir) / run_id
     stem = file_stem(host)
     return {
@@ -33,6 +35,7 @@ def run_files(reports_dir: str | Path, run_id: str, host: str) -> dict[str, str]
         "json": str(base / f"{stem}.json"),
         "md": str(base / f"{stem}.md"),
         "html": str(base / f"{stem}.html"),
+        "calibration": str(base / f"{stem}.calibration.json"),
     }
 
 
@@ -87,6 +90,22 @@ def read_plan(path: str | Path) -> dict[str, Any] | None:
 
 def plan_bytes(plan: dict[str, Any]) -> bytes:
     return (json.dumps(plan, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def newest_calibration(reports_dir: str | Path, host: str, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest calibration of this host under the conditions of these settings; None if there is none. Damaged ones are not used."""
+    wanted = conditions_hash(settings)
+    found = []
+    for path in sorted(Path(reports_dir).glob(f"*/{Path(run_files('', 'run', host)['calibration']).name}")):
+        try:
+            calibration = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        known = isinstance(calibration, dict) and calibration.get("schema") == CALIBRATION_SCHEMA
+        if known and calibration["conditions"] == wanted and calibration["host"] == host:
+            found.append((calibration["created_at"], calibration["run_id"], calibration))
+    newest = max(found, default=None, key=lambda item: item[:2])
+    return None if newest is None else {key: newest[2][key] for key in ("run_id", "created_at", "unit", "noise")}
 
 
 @dataclass
@@ -154,7 +173,14 @@ def choose_run(
     def build(host: str, run: str, seed: int) -> dict[str, Any]:
         try:
             return build_plan(
-                options_by_host[host], host, run_id=run, created_at=now, drawn_seed=seed, tool_version=tool_version, base_dir=base_dir
+                options_by_host[host],
+                host,
+                run_id=run,
+                created_at=now,
+                drawn_seed=seed,
+                tool_version=tool_version,
+                base_dir=base_dir,
+                calibration=lambda settings: newest_calibration(reports_dir, host, settings),
             )
         except KjouleError as error:
             if len(options_by_host) == 1:

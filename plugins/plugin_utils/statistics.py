@@ -296,11 +296,24 @@ def _standard_normal(pairs: int) -> FloatArray:
     return np.random.default_rng(20_000 + pairs).standard_normal((POWER_RUNS, pairs))
 
 
+def t_interval_many(differences: FloatArray, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper ends of the t interval of the mean, as in ``mean_interval``, for each row of (runs, pairs)."""
+    pairs = differences.shape[1]
+    half = float(stats.t.ppf(0.5 + confidence / 2, pairs - 1)) * differences.std(axis=1, ddof=1) / math.sqrt(pairs)
+    mean = differences.mean(axis=1)
+    return mean - half, mean + half
+
+
+def equivalent_many(differences: FloatArray, margin: float, alpha: float = 0.05) -> npt.NDArray[np.bool_]:
+    """Whether each row of (runs, pairs) is ``equivalent`` within the margin, as in ``equivalence``."""
+    low, high = t_interval_many(differences, 1 - 2 * alpha)
+    return (-margin < low) & (high < margin)
+
+
 def different_many(differences: FloatArray, alpha: float = 0.05) -> npt.NDArray[np.bool_]:
     """The verdict ``different`` for each row of (runs, pairs), pairs at most 16: p of the test and the t interval, as in ``verdict``."""
-    pairs = differences.shape[1]
-    half = float(stats.t.ppf(1 - alpha / 2, pairs - 1)) * differences.std(axis=1, ddof=1) / math.sqrt(pairs)
-    clear = np.abs(differences.mean(axis=1)) > half
+    low, high = t_interval_many(differences, 1 - alpha)
+    clear = (low > 0) | (high < 0)
     # Only where the interval is clear of 0 does the p matter; it is the slow part.
     result = clear.copy()
     result[clear] = sign_flip_p_many(differences[clear]) < alpha

@@ -20,6 +20,8 @@ def sureness(report: dict[str, Any]) -> list[Block]:
         Text(f"Every way of looking at the same paired differences of the primary metric, {report['primary']}."),
         Table("The primary effect, looked at in several ways", ["what", "result"], rows),
     ]
+    if report["calibration"] is not None:
+        blocks += _calibration(report["calibration"], scale, unit)
     if report["diagnostics"] is not None:
         rows = _diagnostics(report["diagnostics"], scale, unit)
         blocks += [Text("Diagnostics remove nothing."), Table("Diagnostics of the primary effect", ["what", "result"], rows)]
@@ -87,6 +89,32 @@ def _power(power: dict[str, Any] | None, scale: float) -> list[list[Any]]:
     if power["pairs_for_margin"] is not None:
         rows.append(["blocks that an effect as large as the margin would take", power["pairs_for_margin"]])
     return rows
+
+
+def _calibration(found: dict[str, Any], scale: float, unit: str) -> list[Block]:
+    noise = found["noise"]
+    drift = "-" if noise["drift_per_block"] is None else f"{significant(scale * noise['drift_per_block'])} {unit}"
+    rows: list[list[Any]] = [
+        ["noise floor: standard deviation of the paired differences", f"{significant(scale * noise['sd'])} {unit}"],
+        ["lag-1 autocorrelation of the differences", f"{noise['lag_1']:.2f}"],
+        ["drift of the level per block", drift],
+    ]
+    rows += [
+        [f"smallest effect found with power 0.8, {item['blocks']} blocks", f"{significant(scale * item['effect'])} {unit}"]
+        for item in found["detectable"]
+        if item["effect"] is not None
+    ]
+    rows += [
+        [
+            f"blocks for an effect of {significant(scale * item['effect'])} {unit}",
+            "more than 10 000" if item["blocks"] is None else item["blocks"],
+        ]
+        for item in found["blocks_for"]
+    ]
+    said = (
+        "Both sides are the same arm: what is seen is the noise of this host. Later comparisons of the same kind state their power by it."
+    )
+    return [Text(said), Table("What this host can show", ["what", "result"], rows)]
 
 
 def _diagnostics(found: dict[str, Any], scale: float, unit: str) -> list[list[Any]]:

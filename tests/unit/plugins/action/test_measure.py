@@ -219,7 +219,17 @@ class TestEnergyThroughPrometheus:
 
     def host(self, plan):
         host = Host(plan)
-        host.phases = [{"index": 0, "name": "idle", "start_unix": self.BEGIN + 20, "end_unix": self.BEGIN + 80}]
+        host.phases = [
+            {
+                "index": 0,
+                "name": "idle",
+                "kind": "idle",
+                "seconds": 60.0,
+                "cpu_seconds": {},
+                "start_unix": self.BEGIN + 20,
+                "end_unix": self.BEGIN + 80,
+            }
+        ]
         return host
 
     def test_is_read_after_every_period_into_the_copy_and_only_there(self, act, plan, copy, api):
