@@ -44,8 +44,20 @@ _SUFFIXES = {
     "kilowatt_hours": "kWh",
 }
 _RATES = ("rate", "irate")
-#: What extrapolates, or takes differences itself: the window does that, from the samples.
-_REFUSED = ("increase", "delta", "idelta", "deriv", "predict_linear", "resets", "changes", "timestamp", "count_over_time", "sum_over_time")
+#: What looks back over a range: it smears the edges of a phase, and some of it extrapolates. Differences are taken by the window, from
+#: the samples.
+_LOOK_BACK = (
+    *_RATES,
+    "increase",
+    "delta",
+    "idelta",
+    "deriv",
+    "predict_linear",
+    "holt_winters",
+    "double_exponential_smoothing",
+    "resets",
+    "changes",
+)
 _LABEL_LISTS = ("by", "without", "on", "ignoring", "group_left", "group_right")
 _WORDS = (*_LABEL_LISTS, "offset", "bool", "and", "or", "unless", "atan2", "inf", "nan", "start", "end")
 
@@ -85,6 +97,10 @@ def selectors(expression: str) -> tuple[list[Selector], bool]:
         kind, text = tokens[index]
         following = tokens[index + 1][1] if index + 1 < len(tokens) else ""
         in_range = any(bracket == "[" for bracket, _function in stack)
+        if (kind == "sign" and text == "@") or (kind == "name" and text.lower() == "offset"):
+            raise KjouleError(
+                "a PromQL expression reads another time than that of the window", seen=expression, next_step=f"leave {text} out"
+            )
         if kind == "name" and not in_range:
             if text.lower() in _LABEL_LISTS and following == "(":
                 index = _closing(tokens, index + 1, expression) + 1
@@ -111,7 +127,7 @@ def selectors(expression: str) -> tuple[list[Selector], bool]:
         elif kind == "sign" and text in ")]":
             if not stack or stack.pop()[0] != {")": "(", "]": "["}[text]:
                 raise _unbalanced(expression)
-        elif kind == "number" and not in_range and not (index and tokens[index - 1][1].lower() == "offset"):
+        elif kind == "number" and not in_range:
             numbers = True
         index += 1
     if stack:
@@ -164,30 +180,29 @@ def check_expression(expression: str, unit: str, types: Callable[[str], set[str]
 
     types: what the server knows of a metric (``counter``, ``gauge``), possibly nothing. trusted_type: what the user says it is, where the
     exporter says it wrong. Raises KjouleError for a rate of a gauge, a counter given as watts, a gauge given as joules, a function that
-    extrapolates, and a unit that is not that of the metric's name.
+    looks back or extrapolates, and a unit that is not that of the metric's name.
     """
     kind, _factor = checked_unit(unit)
     found, numbers = selectors(expression)
     for selector in found:
         name = selector.metric or selector.text
+        known = {trusted_type} if trusted_type else types(selector.metric) if selector.metric else set()
+        counter = "counter" in known or (not known and selector.metric.endswith("_total"))
         for function in selector.functions:
-            if function in _REFUSED or (function in _RATES and kind == "counter"):
+            if function in _RATES and "gauge" in known:
+                raise KjouleError(
+                    f"the PromQL expression takes the rate of {name}, which is a gauge",
+                    seen=expression,
+                    next_step="a gauge of watts is power already: leave rate() out",
+                )
+            if function in _LOOK_BACK or function == "timestamp" or function.endswith("_over_time"):
                 raise KjouleError(
                     f"the PromQL expression takes {function}() of {name}",
                     expected="the samples themselves",
                     seen=expression,
-                    next_step="give the counter with its unit: the window takes the difference of its samples, without extrapolation",
+                    next_step="give the counter with its unit, or the gauge: what looks back smears the edges of a phase, and extrapolates",
                 )
-        rated = any(function in _RATES for function in selector.functions)
-        known = {trusted_type} if trusted_type else types(selector.metric) if selector.metric else set()
-        counter = "counter" in known or (not known and selector.metric.endswith("_total"))
-        if rated and "gauge" in known:
-            raise KjouleError(
-                f"the PromQL expression takes the rate of {name}, which is a gauge",
-                seen=expression,
-                next_step="a gauge of watts is power already: leave rate() out",
-            )
-        if kind == "gauge" and counter and not rated:
+        if kind == "gauge" and counter:
             raise KjouleError(
                 f"{name} is a counter and cannot be {unit}",
                 seen=expression,
@@ -200,16 +215,14 @@ def check_expression(expression: str, unit: str, types: Callable[[str], set[str]
                 next_step="give W, or type: counter if the exporter says it wrong",
             )
         if not numbers:
-            _check_suffix(selector.metric, unit, rated, expression)
+            _check_suffix(selector.metric, unit, expression)
     return found
 
 
-def _check_suffix(metric: str, unit: str, rated: bool, expression: str) -> None:
+def _check_suffix(metric: str, unit: str, expression: str) -> None:
     name = metric.removesuffix("_total")
     for suffix, meant in _SUFFIXES.items():
         if name.endswith("_" + suffix):
-            if rated:
-                meant = meant.replace("J", "W") if meant.endswith("J") else f"{meant} per second"
             if meant != unit:
                 raise KjouleError(
                     f"{metric} is in {meant} by its name",

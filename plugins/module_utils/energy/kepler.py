@@ -298,6 +298,8 @@ ATTRIBUTION_METRICS = (
     *(metric for metric, _labels in LEVELS.values()),
     *(metric.format(zone=zone) for metric, _labels in _LEGACY_LEVELS.values() for zone in LEGACY_DOMAINS),
 )
+#: What is attributed lies between two looks. They may cover this much more or less than the window.
+COVERAGE = 0.3
 #: How many of a level are listed; the rest is added up.
 LISTED = 40
 #: Parts may be ahead of the node by what their interval differs. Beyond that the attribution is off.
@@ -323,6 +325,11 @@ def attribution(series: list[Series], zones: tuple[str, ...], begin: float, end:
     seconds = looks[last] - first_look
     active = math.fsum(increase(one.points, begin, end, first_look) for one in node_series)
     result: dict[str, Any] = {"zones": list(zones), "covered_seconds": seconds, "node": {"active_joules": active}, "reasons": []}
+    if abs(seconds - (end - begin)) > COVERAGE * (end - begin):
+        return {
+            **result,
+            "reasons": [f"the looks at the node are {seconds:.1f} s apart, the window is {end - begin:.1f} s: too short to attribute"],
+        }
     if active > LIMIT_WATTS * seconds:
         return {**result, "reasons": [f"{active:.4g} J of the node in {seconds:.4g} s are beyond physics"]}
     legacy = any(one.name != ACTIVE for one in node_series)

@@ -321,6 +321,12 @@ class TestAttribution:
         assert attribution(looks([], []), ("package",), -10, -5)["reasons"]
         assert attribution(looks([], []), ("package",), 1, 3)["reasons"]
 
+    def test_a_window_that_is_short_against_the_looks_is_not_attributed(self):
+        series = looks(*[[process(1, "etcd", 4.0 * n)] for n in range(4)])
+        result = attribution(series, ("package",), 4, 6)
+        assert "too short to attribute" in result["reasons"][0]
+        assert "processes" not in result
+
     def test_the_legacy_generation_has_the_same_answer_without_pods(self):
         def text(joules):
             who = {"container_id": "c1", "container_name": "app", "container_namespace": "demo", "pod_name": "app-0"}
