@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 
 from ..module_utils.errors import KjouleError
-from . import carbon, checks, effects, savings
+from . import attribution, carbon, checks, effects, savings
 from . import document as documents
 from .assumptions import read_assumptions
 from .calibration import calibrate
@@ -98,6 +98,7 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
         "reconcile": analysis["reconcile"],
         "extrapolation": analysis["extrapolation"],
         "components": analysis["components"],
+        "attribution": attribution.table(selected, settings["labels"], scopes, settings.get("energy_calibration")),
         "run_order": run_order(selected, analysis["primary"]),
         "timeline": timelines(selected, analysis["primary"], settings["labels"], (scopes or [None])[0]),
         "state": analysis["state"],

@@ -10,7 +10,7 @@ from .answer import headline, statements, tiles, verdict_word
 from .document import Block, Document, Heading, Items, Picture, Section, Table, Text
 from .pictures import scaled
 from .sureness import sureness
-from .words import bounded, interval, probability, seconds, significant
+from .words import bounded, interval, joules, probability, seconds, significant
 
 
 def document(report: dict[str, Any]) -> Document:
@@ -22,6 +22,7 @@ def document(report: dict[str, Any]) -> Document:
             Section("Effects", _effects(report)),
             *([Section("How sure this is", sure)] if (sure := sureness(report)) else []),
             Section("Pictures", _pictures(report)),
+            *([Section("Where the energy went", _attribution(report["attribution"]))] if report["attribution"] else []),
             Section("State", _state(report)),
         ]
     if report["interval_curve"]:
@@ -187,6 +188,37 @@ def _components(report: dict[str, Any]) -> list[Block]:
         Text("Mean CPU-seconds per period, over the blocks that count."),
         Table("CPU-seconds by phase and component", ["phase", "component", "role", *labels], table, folded=True),
         Text("Residual = machine busy - components - actor: what else the machine did. It is shown, and in no figure above."),
+    ]
+
+
+def _attribution(item: dict[str, Any]) -> list[Block]:
+    """Joules by phase, side and part: idle, components, actor, residual; they add up to what was measured."""
+    rows: list[list[Any]] = []
+    for row in item["rows"]:
+        marginal, share = row["marginal"] or {"idle": None, "residual": None}, row["share"]
+        place = [row["phase"], row["label"]]
+        rows.append([*place, "idle", joules(marginal["idle"]), joules(share["idle"]), "-", ""])
+        for part in row["parts"]:
+            figures = [joules(part[method]) for method in ("marginal", "share", "kepler")]
+            rows.append([*place, part["name"], *figures, ", ".join(part["disagree"])])
+        rows.append([*place, "residual", joules(marginal["residual"]), joules(share["residual"]), "-", ""])
+        rows.append([*place, "measured", joules(row["total"]), joules(row["total"]), "-", ""])
+    if item["calibrated_at"] is None:
+        how = (
+            "This host was not calibrated in this scope, so there is no marginal cost: idle is the share of its processors that was not "
+            "busy, and static power leaks into the parts. The module energy_calibrate gives a better answer."
+        )
+    else:
+        how = (
+            f"By marginal cost: CPU-seconds times what one cost by the calibration of {item['calibrated_at']}; the residual is what is "
+            "left of the measured energy. By CPU share: the energy above idle split by busy time; the residual is what nobody here used."
+        )
+    kepler = f" Kepler attributed in {', '.join(item['kepler_zones'])}, without idle." if item["kepler_zones"] else ""
+    flagged = f" In {item['disagreements']} places two ways differ by more than both their uncertainties." if item["disagreements"] else ""
+    head = ["phase", "side", "part", "by marginal cost, J", "by CPU share, J", "by Kepler, J", "disagree"]
+    return [
+        Text(f"Mean joules per period, {item['scope']}. Idle, parts and residual add up to what was measured. {how}{kepler}{flagged}"),
+        Table("Joules by phase and part", head, rows, folded=True),
     ]
 
 

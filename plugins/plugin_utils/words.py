@@ -50,6 +50,14 @@ def bounded(item: dict[str, Any] | None, digits: int = 2) -> str:
     return f"{significant(item['value'], digits)} ({significant(item['low'], digits)} to {significant(item['high'], digits)})"
 
 
+def joules(figure: dict[str, float] | None) -> str:
+    """``12.3 ± 0.4``, the decimals of the uncertainty; a dash for None."""
+    if figure is None:
+        return "-"
+    decimals = decimals_for(figure["uncertainty"] or figure["joules"], 2 if figure["uncertainty"] else 3)
+    return f"{figure['joules']:.{decimals}f} ± {figure['uncertainty']:.{decimals}f}"
+
+
 def probability(p: float | None) -> str:
     if p is None:
         return "no p"
