@@ -194,9 +194,13 @@ def timeline(report: dict[str, Any], side: dict[str, Any], top: float) -> Pictur
     phases = side["phases"]
 
     def paint(axes: Axes) -> None:
+        span, free_from = phases[-1]["end"] - phases[0]["start"], phases[0]["start"]
         for number, phase in enumerate(phases):
             if number % 2:
                 axes.axvspan(phase["start"], phase["end"], color=BAND, linewidth=0, zorder=0)
+            if (phase["start"] + phase["end"]) / 2 < free_from:  # its name would stand on another; the table has it
+                continue
+            free_from = (phase["start"] + phase["end"]) / 2 + 0.05 * span
             axes.text(
                 (phase["start"] + phase["end"]) / 2,
                 1.02,

@@ -1,4 +1,8 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -6,6 +10,8 @@ from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleE
 from ansible_collections.kjoule.bench.plugins.plugin_utils import report as reports
 from synthetic_journal import invalid
 from synthetic_reports import CASES, make
+
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -114,3 +120,38 @@ def test_a_run_on_an_emulated_host_says_that_it_is_none_of_energy(hypervisor, sa
     emulated = [warning for warning in report["warnings"] if "emulated" in warning]
     assert bool(emulated) is said
     assert all(warning in reports.to_markdown(report).decode() for warning in emulated)
+
+
+def test_a_run_with_one_arm_only_has_no_answer_and_says_so():
+    report = make(change=lambda rows: [row for row in rows if row["label"] == "flux"])
+    assert report["blocks"]["valid"] == []
+    text = reports.to_markdown(report).decode()
+    assert "No answer" in text
+    assert "interrupted: the block was not finished" in text
+
+
+def test_a_number_that_is_none_never_reaches_a_report():
+    """NaN is refused when a journal is read, and cannot be written into a report either."""
+    report = make()
+    report["metrics"]["rest"]["effect"]["mean"] = float("nan")
+    with pytest.raises(ValueError, match="JSON"):
+        reports.to_json(report)
+
+
+def test_neither_language_nor_display_nor_fonts_change_a_page(tmp_path):
+    """Another process: German numbers, a backend that wants a display, no home and no programs that list fonts."""
+    program = (
+        "import sys; from synthetic_reports import make; from ansible_collections.kjoule.bench.plugins.plugin_utils import report as r;"
+    )
+    program += "sys.stdout.buffer.write(r.to_html(make()) + r.to_markdown(make()) + r.to_json(make()))"
+    environment = {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(ROOT / "collections")]),
+        "HOME": str(tmp_path),
+        "MPLCONFIGDIR": str(tmp_path),
+        "MPLBACKEND": "TkAgg",
+        "LC_ALL": "de_DE.UTF-8",
+        "LANG": "de_DE.UTF-8",
+        "PATH": "",
+    }
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment, check=True)
+    assert shown.stdout == reports.to_html(make()) + reports.to_markdown(make()) + reports.to_json(make())
