@@ -30,8 +30,8 @@ SCHEMA = "kjoule.plan/1"
 DATA = Path(__file__).parent / "data"
 ARMS = ("snowflake", "flux")
 LAYOUTS = ("per-app", "one")
-LABS = ("kwok",)
-LABS_PLANNED = ("minikube", "existing")
+LABS = ("kwok", "existing")
+LABS_PLANNED = ("minikube",)
 DEFAULT_PROFILE = "quick"
 DEFAULT_SEED_OF_WORKLOAD = 1
 #: compare: two ways of delivering. calibrate: the same way twice, for the noise of the host.
@@ -66,6 +66,7 @@ DEFAULTS: dict[str, Any] = {
     "estimate": "auto",
     "joules_per_cpu_second": None,
     "extra": {},
+    "existing": {},
     "checks": True,
     "energy_calibration": {},
 }
@@ -73,6 +74,8 @@ DEFAULTS: dict[str, Any] = {
 #: Words of ``estimate`` that are no rows of the table.
 ESTIMATE_WORDS = ("auto", "calibrated")
 
+#: What names the cluster of the lab ``existing``.
+EXISTING = ("kubeconfig", "context", "confirm", "processes")
 #: What only one of the arms takes, with its values; the first is the default.
 EXTRA = {"flux_trigger": ("poll", "annotate"), "snowflake_prune": ("none", "delete")}
 
@@ -180,6 +183,15 @@ def _extra(name: str, value: Any) -> dict[str, str]:
     return {key: given.get(key, choices[0]) for key, choices in EXTRA.items()}
 
 
+def _existing(name: str, value: Any) -> dict[str, str]:
+    """Which cluster the lab ``existing`` is: every part a text, none where there is none."""
+    given = {key: part for key, part in _dictionary(name, value).items() if _is_given(part)}
+    for key, part in given.items():
+        _one_of(EXISTING)(name, key)
+        _text(f"{name}.{key}", part)
+    return given
+
+
 def _factors(name: str, value: Any) -> dict[str, list[Any]]:
     """factor -> its levels, checked as the setting that the factor varies; in the order of FACTORS, whatever order they came in."""
     given = {key: levels for key, levels in _dictionary(name, value).items() if _is_given(levels)}
@@ -241,6 +253,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "estimate": _text,
     "joules_per_cpu_second": _anything,
     "extra": _extra,
+    "existing": _existing,
     "checks": checks.checked,
     "energy_calibration": _dictionary,
     "seed": _whole(0),

@@ -18,6 +18,7 @@ from pathlib import Path
 import prometheus as world
 import pytest
 import units
+from draw import draw
 
 pytestmark = pytest.mark.integration
 
@@ -307,6 +308,32 @@ def test_the_windows_of_the_run_begin_and_end_where_the_journal_says(prometheus,
             ("flux", "idle"): (420, 475),
             ("flux", "steady"): (480, 715),
         }
+
+
+def test_a_picture_can_be_drawn_from_the_same_queries(prometheus, start, tmp_path):
+    """The one in docs/ is drawn with KJOULE_DRAW=docs/monitoring.png."""
+    dashboards = {entry.values[1]["title"]: entry.values[1] for entry in panels()}
+
+    def answers(query: str) -> list[tuple[str, list[float], list[float]]]:
+        query = query.replace("$host", "alpha").replace("$run", RUN)
+        return [
+            (
+                " ".join(line["metric"][name] for name in LABELS if name in line["metric"]),
+                [(moment - start) / 60 for moment, _value in line["values"]],
+                [float(value) for _moment, value in line["values"]],
+            )
+            for line in prometheus.range(query, start, start + SECONDS, 15)
+        ]
+
+    marks = prometheus.range('kjoule_phase{host="alpha"}', start, start + SECONDS, 5)
+    windows = [
+        (f"{line['metric']['label']}: {line['metric']['phase']}", *((line["values"][index][0] - start) / 60 for index in (0, -1)))
+        for line in marks
+    ]
+    path = Path(os.environ.get("KJOULE_DRAW") or tmp_path / "monitoring.png")
+    chosen = [dashboards[name] for name in ("Power of the host", "Power by component", "Residual", "Power of the host by arm")]
+    draw(chosen, answers, windows, "Known watts, put in by a double of Kepler: not a measurement.", path)
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_panel_is_expected_to_say_something():

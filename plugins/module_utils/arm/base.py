@@ -8,7 +8,7 @@ from typing import Any, Callable, Protocol
 
 from ..energy.clocks import ProcessClock
 from ..experiment.workload import Revision
-from ..lab.kwok import KwokLab
+from ..lab.provider import Lab
 from .actor import Actor
 
 
@@ -16,7 +16,7 @@ from .actor import Actor
 class Surroundings:
     """What an arm works with. ``check`` raises PeriodInvalid when the period is spoilt and is called in every wait."""
 
-    lab: KwokLab
+    lab: Lab
     actor: Actor
     binaries: dict[str, str]
     settings: dict[str, Any]

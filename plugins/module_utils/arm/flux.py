@@ -228,8 +228,11 @@ class FluxArm:
     def _install_definitions(self) -> None:
         api, actor, kubectl = self._s.lab.api, self._s.actor, self._s.lab.kubectl
         actor.run([kubectl, "create", "namespace", NAMESPACE])
+        self._s.lab.adopt(f"/api/v1/namespaces/{NAMESPACE}")
         for name in ("source-controller-crds", "kustomize-controller-crds"):
-            actor.run([kubectl, "apply", "--server-side", "-f", self._s.binaries[name]])
+            applied = actor.run([kubectl, "apply", "--server-side", "-o", "name", "-f", self._s.binaries[name]])
+            for line in applied.split():
+                self._s.lab.adopt(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{line.partition('/')[2]}")
 
         def established() -> bool:
             items = api.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").get("items") or []

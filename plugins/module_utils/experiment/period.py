@@ -25,8 +25,7 @@ from ..energy.registry import choose_source
 from ..errors import KjouleError, PeriodInvalid
 from ..lab.api import ApiUnavailable, KubeApi
 from ..lab.identity import boot_id, identify, own_line
-from ..lab.kwok import KwokLab
-from ..lab.provider import make_lab
+from ..lab.provider import Lab, make_lab
 from .checks.quiet import QuietHost, failures
 from .state import StateChecker
 from .workload import Revision, Workload, wait_rolled_out
@@ -65,12 +64,13 @@ class Period:
         source, self.source_description = choose_source(self.settings.get("source"))
         self._quiet = QuietHost(self.settings, state_dir, plan["run_id"])
         ports = self.settings.get("ports") or {}
-        self._lab: KwokLab = make_lab(
+        self._lab: Lab = make_lab(
             self.settings["lab"],
             binaries,
             state_dir,
             lab_id=f"{plan['run_id']}-{item['period_id']}"[:100],
             fixed_ports={name: port for name, port in ports.items() if name not in FLUX_PORTS},
+            existing=self.settings.get("existing"),
         )
         self._meter = Meter(tool_clocks(), source, float(self.settings["sample_seconds"]), lambda: None)
         self._roles = {clock.name: "tool" for clock in self._meter.clocks}
@@ -161,6 +161,7 @@ class Period:
         for namespace in self._workload.adapt(self._lab.api):
             if namespace not in ("default", "kube-system", "kube-public", "kube-node-lease"):
                 self._lab.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+                self._lab.adopt(f"/api/v1/namespaces/{namespace}")
         self._meter.start()
         self._meter.hold(float(self.settings["settle_seconds"]) + float(self.settings.get("warmup_seconds") or 0.0))
         self._phase(record, {"name": "baseline", "kind": "baseline", "hold_seconds": float(self.settings["baseline_seconds"])})

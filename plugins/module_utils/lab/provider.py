@@ -1,22 +1,59 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Labs by name."""
+"""Labs by name, and what all of them can do."""
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 from ..errors import KjouleError
-from .kwok import KwokLab
+from .api import KubeApi
+from .existing import ExistingLab
+from .identity import ProcessIdentity
+from .kwok import KwokLab, LabInfo
 
-PROVIDERS: dict[str, Callable[..., KwokLab]] = {"kwok": KwokLab}
-PLANNED = ("minikube", "existing")
+
+class Lab(Protocol):
+    """The contract of a lab. ``directory`` is its own on this host, gone after ``discard``; ``kubectl`` is the path of the command."""
+
+    provider: str
+    lab_id: str
+    directory: str
+    kubectl: str
+
+    def fresh(self) -> LabInfo:
+        """A ready cluster with nothing of an arm or a workload in it."""
+
+    def discard(self) -> float:
+        """Leave nothing of the lab behind; returns the seconds that took. Idempotent."""
+
+    @property
+    def api(self) -> KubeApi:
+        """The client of the API server."""
+
+    def components(self) -> dict[str, ProcessIdentity]:
+        """The processes of the cluster by name."""
+
+    def component_roles(self) -> dict[str, str]:
+        """What each of them is: cluster or simulator."""
+
+    def command_environment(self) -> dict[str, str]:
+        """The environment for kubectl and git."""
+
+    def adopt(self, path: str) -> None:
+        """Take over what was just made at this path of the API, so that ``discard`` removes it."""
 
 
-def make_lab(provider: str, *args: Any, **kwargs: Any) -> KwokLab:
-    """The lab of that provider; the other arguments go to it (see ``KwokLab``). It is not started yet.
+PROVIDERS: dict[str, Callable[..., Lab]] = {"kwok": KwokLab, "existing": ExistingLab}
+PLANNED = ("minikube",)
+
+
+def make_lab(provider: str, *args: Any, existing: dict[str, str] | None = None, **kwargs: Any) -> Lab:
+    """The lab of that provider, not started yet. The other arguments go to it (see ``KwokLab``), ``existing`` to ``ExistingLab`` alone.
 
     Raises KjouleError for a provider that is not known, or not there yet.
     """
+    if provider == "existing":
+        kwargs["options"] = existing or {}
     if provider in PROVIDERS:
         return PROVIDERS[provider](*args, **kwargs)
     raise KjouleError(

@@ -91,7 +91,7 @@ def test_an_arm_twice_is_a_against_a():
         ({"profile": "quik"}, "write 'quick'"),
         ({"layout": "per-ap"}, "per-app"),
         ({"lab": "minikube"}, "planned"),
-        ({"lab": "existing"}, "planned"),
+        ({"existing": {"kubeconfg": "/etc/kubernetes/admin.conf"}}, "write 'kubeconfig'"),
         ({"lab": "kind"}, "expected one of kwok"),
         ({"blocks": 5}, "kjoule_blocks: 6, or kjoule_inference: false"),
         ({"blocks": 6, "alpha": 0.01}, "kjoule_blocks: 8"),

@@ -101,6 +101,9 @@ class StubLab:
     def command_environment(self):
         return {"PATH": os.environ["PATH"]}
 
+    def adopt(self, path):
+        self.adopted = [*getattr(self, "adopted", []), path]
+
     def discard(self):
         self.discarded += 1
         self.etcd.kill()

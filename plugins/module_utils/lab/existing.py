@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lab in a cluster that somebody else made: namespaces of its own in it, and nothing else touched.
+
+What the lab made carries its label; only that is removed, and only if it is still the object that was made (by uid). The cluster is named
+twice, once by kubeconfig and context and once in the inventory, so that none is measured by accident. Its processes have to run on this
+host, for their CPU time is read here.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.parse
+from typing import Any, Callable
+
+from ..errors import KjouleError
+from .api import ApiError, KubeApi
+from .directory import create_lab_directory, labs_directory, remove_lab_directory, write_private
+from .identity import ProcessIdentity, check_lab_id, find_marked, identify, marker_environment, owner, pids
+from .kwok import DISCARD_GRACE_SECONDS, LabInfo
+from .ports import holder
+from .process import cannot_start, terminate_all
+
+LABEL = "kjoule.example/lab"
+#: The namespace that says that the cluster is taken. There is one name, so there is one lab at a time.
+CLAIM = "kjoule-lab"
+_NAMESPACES = "/api/v1/namespaces"
+_CLAIMED = f"{_NAMESPACES}/{CLAIM}"
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+#: What the workload and Flux use, wherever they are.
+_WANTED_NAMESPACES = ("kjoule-apps", "flux-system")
+_FLUX_GROUP = ".toolkit.fluxcd.io"
+
+# Name of an executable -> (component, role).
+_PROCESSES = {
+    "etcd": ("etcd", "cluster"),
+    "kube-apiserver": ("kube-apiserver", "cluster"),
+    "kube-controller-manager": ("kube-controller-manager", "cluster"),
+    "kube-scheduler": ("kube-scheduler", "cluster"),
+    "kubelet": ("kubelet", "cluster"),
+    "containerd": ("containerd", "cluster"),
+    "kube-proxy": ("kube-proxy", "cluster"),
+    "coredns": ("coredns", "cluster"),
+    "kwok": ("kwok-controller", "simulator"),
+}
+
+
+class ExistingLab:
+    """``options``: kubeconfig (its path), context (default: the current one), confirm (the name of the context or cluster, once more) and
+    processes (what the command lines of the cluster's processes have in common, where several clusters run on this host).
+
+    The other arguments are those of ``KwokLab``; of ``binaries`` kubectl is used.
+    """
+
+    provider = "existing"
+
+    def __init__(
+        self,
+        binaries: dict[str, str],
+        state_dir: str,
+        *,
+        lab_id: str,
+        options: dict[str, str],
+        fixed_ports: dict[str, int] | None = None,
+        settle: float = 0.0,
+        ready_timeout: float = 90.0,
+    ) -> None:
+        for name, next_step in (
+            ("kubeconfig", "set kjoule_existing_kubeconfig to the kubeconfig of the cluster, on the host"),
+            ("confirm", "set kjoule_existing_confirm to the name of the context or the cluster that may be measured"),
+        ):
+            if not options.get(name):
+                raise KjouleError("an existing cluster is measured only if it is named", seen=f"no {name}", next_step=next_step)
+        self.lab_id = check_lab_id(lab_id)
+        self.state_dir = os.path.abspath(os.path.expanduser(state_dir))
+        self.directory = os.path.join(labs_directory(state_dir), lab_id)
+        self.kubeconfig = os.path.join(self.directory, "kubeconfig")
+        self.kubectl = os.path.abspath(os.path.expanduser(binaries["kubectl"]))
+        self.settle = settle
+        self.ready_timeout = ready_timeout
+        self.versions: dict[str, str] = {}
+        self._options = dict(options)
+        self._api: KubeApi | None = None
+        self._components: dict[str, ProcessIdentity] = {}
+        self._roles: dict[str, str] = {}
+        self._made: dict[str, str] = {}
+        self._started = False
+
+    # --- life
+
+    def fresh(self) -> LabInfo:
+        """Claim the cluster and return when it is ready for a lab.
+
+        Raises KjouleError, with nothing changed, for a cluster that is another than the one that was confirmed, that does not answer, that
+        does not run on this host, that has another lab in it, or the namespaces or the Flux of somebody else.
+        """
+        begin = time.monotonic()
+        self.directory = create_lab_directory(self.state_dir, self.lab_id)
+        self._started = True
+        try:
+            for name in ("bin", "home", "tmp"):
+                os.mkdir(os.path.join(self.directory, name), 0o700)
+            os.symlink(self.kubectl, os.path.join(self.directory, "bin", "kubectl"))
+            config = self._read_kubeconfig()
+            self._confirm(config)
+            write_private(self.kubeconfig, json.dumps(config))
+            self._api = KubeApi.from_kubeconfig_json(config)
+            server = str(config["clusters"][0]["cluster"]["server"])
+            self._wait_ready(server, begin + self.ready_timeout)
+            self._find_processes(server)
+            self._refuse_what_is_in_use()
+            self._claim()
+        except BaseException:
+            self.discard()
+            raise
+        if self.settle > 0:
+            time.sleep(self.settle)
+        return LabInfo(time.monotonic() - begin, dict(self.versions))
+
+    def adopt(self, path: str) -> None:
+        """Mark what was just made at ``path`` as this lab's, so that ``discard`` removes it."""
+        made = self.api.patch(path, {"metadata": {"labels": {LABEL: self.lab_id}}})
+        self._made[path] = str(made["metadata"]["uid"])
+
+    def discard(self) -> float:
+        """Remove what was adopted, wait until it is gone, and give the cluster free. Returns the seconds that took. Idempotent.
+
+        Raises KjouleError for what stays; nothing that this lab did not make is touched.
+        """
+        begin = time.monotonic()
+        if not self._started:
+            return 0.0
+        me = owner()
+        mine = [
+            process.identity
+            for process in find_marked(self.lab_id)
+            if not process.owner_alive or (process.owner_pid, process.owner_start_ticks) == (me.pid, me.start_ticks)
+        ]
+        terminate_all(mine, DISCARD_GRACE_SECONDS)
+        if self._api is not None:
+            self._release_finalizers()
+            self._remove([path for path in self._made if path != _CLAIMED])
+            self._remove(list(self._made))  # the claim goes last: until then the cluster is not free
+            self._api.close()
+        remove_lab_directory(self.directory)
+        self._started = False
+        self._api = None
+        self._components = {}
+        return time.monotonic() - begin
+
+    # --- what others use
+
+    @property
+    def api(self) -> KubeApi:
+        """The client of the cluster's API server. KjouleError before ``fresh`` and after ``discard``."""
+        if self._api is None:
+            raise KjouleError(f"the lab {self.lab_id} is not running", next_step="call fresh() first")
+        return self._api
+
+    def components(self) -> dict[str, ProcessIdentity]:
+        """The processes of the cluster on this host, as they were when the lab became ready."""
+        return dict(self._components)
+
+    def component_roles(self) -> dict[str, str]:
+        return dict(self._roles)
+
+    def command_environment(self) -> dict[str, str]:
+        """The environment for kubectl, git and the like: nothing of the user's, every file they write lands inside the lab."""
+        return {
+            "PATH": os.pathsep.join([os.path.join(self.directory, "bin"), os.environ.get("PATH") or os.defpath]),
+            "HOME": os.path.join(self.directory, "home"),
+            "TMPDIR": os.path.join(self.directory, "tmp"),
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "KUBECONFIG": self.kubeconfig,
+            "KUBECACHEDIR": os.path.join(self.directory, "home", "kube-cache"),
+            **marker_environment(self.lab_id),
+        }
+
+    # --- which cluster
+
+    def _read_kubeconfig(self) -> dict[str, Any]:
+        """The one context, with what its files hold inside."""
+        path = os.path.abspath(os.path.expanduser(self._options["kubeconfig"]))
+        command = [self.kubectl, "config", "view", "--raw", "--flatten", "--minify", "-o", "json"]
+        if self._options.get("context"):
+            command.append(f"--context={self._options['context']}")
+        environment = {**self.command_environment(), "KUBECONFIG": path}
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=30, check=False)
+        except OSError as error:
+            raise cannot_start("kubectl", self.kubectl, error) from error
+        if done.returncode != 0 or not os.path.exists(path):
+            raise KjouleError(
+                f"the kubeconfig {path} cannot be used",
+                expected=f"one with the context {self._options.get('context') or 'that it calls current'}",
+                seen=done.stderr.decode("utf-8", "replace").strip() or "no such file",
+                next_step="correct kjoule_existing_kubeconfig or kjoule_existing_context",
+            )
+        return dict(json.loads(done.stdout))
+
+    def _confirm(self, config: dict[str, Any]) -> None:
+        context, cluster = config["contexts"][0]["name"], config["clusters"][0]["name"]
+        if self._options["confirm"] not in (context, cluster):
+            raise KjouleError(
+                "the kubeconfig leads to another cluster than the one that may be measured",
+                expected=f"{self._options['confirm']} (kjoule_existing_confirm)",
+                seen=f"context {context}, cluster {cluster} at {config['clusters'][0]['cluster'].get('server')}",
+                next_step="choose the context with kjoule_existing_context; confirm this one only if you mean it",
+            )
+
+    def _wait_ready(self, server: str, deadline: float) -> None:
+        while not self.api.ready():
+            if time.monotonic() > deadline:
+                raise KjouleError(
+                    f"the cluster at {server} is not ready",
+                    expected=f"ok from /readyz within {self.ready_timeout:g} s",
+                    next_step="start it, or point kjoule_existing_kubeconfig at one that runs",
+                )
+            time.sleep(0.2)
+        self.versions = {"kube-apiserver": str(self.api.get("/version")["gitVersion"]).lstrip("v")}
+
+    def _find_processes(self, server: str) -> None:
+        """The cluster's processes on this host: the API server by the port, the others by their names."""
+        parts = urllib.parse.urlsplit(server)
+        port = parts.port or 443
+        found = holder(port) if _is_here(parts.hostname or "") else None
+        if found is None or not found[1].startswith("kube-apiserver"):
+            raise KjouleError(
+                f"the API server {server} is no process of this host",
+                expected="a control plane whose CPU time can be read here",
+                seen=f"{found[1]} on that port" if found else "nobody on that port here",
+                next_step="measure on the machine that the control plane runs on (the node itself, not a workstation)",
+            )
+        everyone: dict[str, list[ProcessIdentity]] = {}
+        for pid in pids():
+            process = identify(pid)
+            name = os.path.basename(process.exe) if process is not None else ""
+            if process is None or name not in _PROCESSES or (name == "kube-apiserver") != (pid == found[0]):
+                continue
+            if pid == found[0] or self._options.get("processes", "") in _command_line(pid):
+                everyone.setdefault(name, []).append(process)
+        double = sorted(name for name, processes in everyone.items() if len(processes) > 1)
+        if double:
+            raise KjouleError(
+                f"several processes on this host are called {', '.join(double)}, and whose they are cannot be told",
+                expected="one cluster on this host",
+                seen=", ".join(f"{name}: pids {', '.join(str(one.pid) for one in everyone[name])}" for name in double),
+                next_step="set kjoule_existing_processes to what the command lines of this cluster's processes have in common",
+            )
+        for name, (component, role) in _PROCESSES.items():
+            if name in everyone:
+                self._components[component] = everyone[name][0]
+                self._roles[component] = role
+
+    # --- what is in it
+
+    def _refuse_what_is_in_use(self) -> None:
+        there = {item["metadata"]["name"]: item["metadata"] for item in self.api.list(_NAMESPACES).get("items") or []}
+        if CLAIM in there:
+            whose = (there[CLAIM].get("labels") or {}).get(LABEL, "of an unknown name")
+            who = (there[CLAIM].get("annotations") or {}).get(LABEL, "unknown")
+            raise KjouleError(
+                "this cluster has another lab in it",
+                expected="one lab at a time",
+                seen=f"lab {whose}, since {there[CLAIM].get('creationTimestamp')}, by {who}",
+                next_step="wait for it; if its run is dead, remove what carries the label: "
+                f"kubectl delete namespaces,customresourcedefinitions -l {LABEL}",
+            )
+        taken = [name for name in _WANTED_NAMESPACES if name in there]
+        definitions = [item["metadata"]["name"] for item in self.api.list(_CRDS).get("items") or []]
+        flux = [name for name in definitions if name.endswith(_FLUX_GROUP)]
+        if flux or "flux-system" in taken:
+            raise KjouleError(
+                "Flux is installed in this cluster already, by somebody else",
+                expected="a cluster without Flux: the arm installs its own, and the snowflake has none",
+                seen=", ".join([*(f"namespace {name}" for name in taken if name == "flux-system"), *flux]),
+                next_step="measure another cluster, or take that Flux out of this one yourself (flux uninstall)",
+            )
+        if taken:
+            raise KjouleError(
+                f"the namespace {', '.join(taken)} is in use, and this lab did not make it",
+                expected="no such namespace",
+                next_step="remove it if it is nobody's any more; kjoule does not touch what it did not make",
+            )
+
+    def _claim(self) -> None:
+        me = owner()
+        metadata = {
+            "name": CLAIM,
+            "labels": {LABEL: self.lab_id},
+            "annotations": {LABEL: f"pid {me.pid} on {socket.gethostname()}"},
+        }
+        made = self.api.create(_NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self._made[_CLAIMED] = str(made["metadata"]["uid"])
+
+    # --- removing
+
+    def _release_finalizers(self) -> None:
+        """Flux's own objects wait for a controller that does not run any more."""
+        for path in self._made:
+            if not path.startswith(_CRDS):
+                continue
+            definition = self._live(path)
+            if definition is None:
+                continue
+            spec = definition["spec"]
+            version = next(entry["name"] for entry in spec["versions"] if entry.get("storage"))
+            kind = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
+            for item in self.api.list(kind).get("items") or []:
+                meta = item["metadata"]
+                where = f"/apis/{spec['group']}/{version}/namespaces/{meta['namespace']}/{spec['names']['plural']}/{meta['name']}"
+                if meta.get("finalizers"):
+                    self._unless_gone(functools.partial(self.api.patch, where, {"metadata": {"finalizers": None}}))
+
+    def _live(self, path: str) -> dict[str, Any] | None:
+        """What is at ``path``, if it is what this lab made."""
+        found = self._unless_gone(lambda: self.api.get(path))
+        return found if found is not None and found["metadata"]["uid"] == self._made[path] else None
+
+    @staticmethod
+    def _unless_gone(call: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        try:
+            return call()
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _remove(self, paths: list[str]) -> None:
+        """Remove what is at these paths, if this lab made it, and wait until it is gone."""
+        for path in paths:
+            if self._live(path) is not None:
+                self._unless_gone(functools.partial(self.api.delete, path))
+        deadline = time.monotonic() + self.ready_timeout
+        while True:
+            left = [path for path in paths if self._live(path) is not None]
+            for path in set(paths) - set(left):
+                self._made.pop(path, None)
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                raise KjouleError(
+                    "what this lab made does not go away",
+                    expected=f"nothing of it after {self.ready_timeout:g} s",
+                    seen=", ".join(left),
+                    next_step=f"see what holds it: kubectl get namespaces,customresourcedefinitions -l {LABEL}={self.lab_id} -o yaml",
+                )
+            paths = left
+            time.sleep(0.1)
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is one of this host's: whether something could listen on it."""
+    try:
+        address = ipaddress.ip_address(host or "127.0.0.1")
+        with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET) as probe:
+            probe.bind((str(address), 0))
+        return True
+    except (OSError, ValueError):
+        return host == "localhost"
+
+
+def _command_line(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            return stream.read().replace(b"\0", b" ").decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Periods in a cluster that somebody else made: a real control plane (kwok's: no container runs) with something of its owner's."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment.period import Period
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.existing import ExistingLab
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES, KwokLab
+from tiny import assert_nothing_left, binaries, item_of, lab_of, make_plan, phases
+
+pytestmark = pytest.mark.integration
+
+SCENARIO = [
+    {"name": "idle", "hold": "1 interval"},
+    {"name": "deploy", "revision": "base"},
+    {"name": "prune", "remove": 1, "hold": "1 interval"},
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Somebody's cluster, with a namespace and a ConfigMap of theirs."""
+    paths = {name: path for name, path in binaries().items() if name in BINARIES}
+    with KwokLab(paths, str(tmp_path_factory.mktemp("somebody")), lab_id=f"somebodys-{os.getpid()}", ready_timeout=240.0) as lab:
+        lab.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "theirs"}})
+        theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}, "data": {"a": "b"}}
+        lab.api.create("/api/v1/namespaces/theirs/configmaps", theirs)
+        yield lab
+
+
+def content(cluster: KwokLab) -> dict[str, list[tuple[str, str]]]:
+    """Names and uids of what a lab could leave behind."""
+    found = {}
+    for path in ("/api/v1/namespaces", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", "/api/v1/namespaces/theirs/configmaps"):
+        items = cluster.api.list(path).get("items") or []
+        found[path] = sorted((item["metadata"]["name"], item["metadata"]["uid"]) for item in items)
+    return found
+
+
+def options(cluster: KwokLab, **more: str) -> dict[str, str]:
+    return {"kubeconfig": cluster.kubeconfig, "confirm": "kwok-kjoule", "processes": cluster.directory, **more}
+
+
+@pytest.mark.parametrize("arm", ["flux", "snowflake"])
+def test_a_period_measures_the_cluster_and_leaves_nothing_of_its_own_in_it(cluster, tmp_path, arm):
+    before = content(cluster)
+    plan = make_plan(f"existing-{arm}", lab="existing", existing=options(cluster), scenario=SCENARIO, timeout_seconds=240, checks=False)
+    item = item_of(plan, arm)
+    record = Period(plan, item, binaries(), str(tmp_path)).run()
+    assert record["valid"], record["reasons"]
+    assert record["lab"]["provider"] == "existing"
+    deploy = phases(record)["deploy"]
+    cluster_side = {name for name, role in deploy["components"].items() if role in ("cluster", "simulator")}
+    assert cluster_side == {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller"}
+    assert deploy["cpu_seconds"]["kube-apiserver"] > 0
+    assert ("source-controller" in deploy["components"]) == (arm == "flux")
+    assert phases(record)["prune"]["state"]["orphans"] == (0 if arm == "flux" else 3)
+    assert content(cluster) == before
+    assert cluster.dead_components() == []
+    assert_nothing_left(tmp_path, lab_of(plan, item))
+
+
+def test_a_cluster_that_is_not_the_confirmed_one_is_left_alone(cluster, tmp_path):
+    before = json.dumps(content(cluster))
+    lab = ExistingLab(binaries(), str(tmp_path), lab_id="wrong", options=options(cluster, confirm="kwok-other"))
+    with pytest.raises(KjouleError, match=r"expected kwok-other \(kjoule_existing_confirm\), saw context kwok-kjoule"):
+        lab.fresh()
+    assert json.dumps(content(cluster)) == before

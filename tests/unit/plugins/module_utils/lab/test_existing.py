@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which cluster is taken, and what is touched in it. The API server is a double that holds objects; a real one is in
+tests/integration/test_existing_lab.py. kubectl is a script that answers with a kubeconfig."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab import existing
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.api import ApiError
+
+NAMESPACES = "/api/v1/namespaces"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+CONFIG = {
+    "contexts": [{"name": "admin@lab", "context": {"cluster": "lab", "user": "admin"}}],
+    "clusters": [{"name": "lab", "cluster": {"server": "https://127.0.0.1:6443"}}],
+    "current-context": "admin@lab",
+}
+
+
+class Cluster:
+    """Objects by path, each with a uid of its own. ``stuck`` are those that a finalizer holds."""
+
+    def __init__(self) -> None:
+        self.objects = {}
+        self.stuck = set()
+        self.answers = True
+        self.number = 0
+        for name in ("default", "kube-system"):
+            self.put(f"{NAMESPACES}/{name}", {"metadata": {"name": name}})
+
+    def put(self, path, obj):
+        self.number += 1
+        obj["metadata"]["uid"] = f"uid-{self.number}"
+        self.objects[path] = obj
+        return obj
+
+    def ready(self):
+        return self.answers
+
+    def close(self):
+        """Has nothing to close."""
+
+    def list(self, path):
+        depth = path.count("/") + 1
+        return {"items": [obj for where, obj in self.objects.items() if where.startswith(path + "/") and where.count("/") == depth]}
+
+    def get(self, path):
+        if path == "/version":
+            return {"gitVersion": "v1.36.1"}
+        if path not in self.objects:
+            raise ApiError("no", status=404, reason="NotFound", body="")
+        return self.objects[path]
+
+    def create(self, path, obj):
+        return self.put(f"{path}/{obj['metadata']['name']}", obj)
+
+    def patch(self, path, body):
+        meta = self.get(path)["metadata"]
+        for key, value in body["metadata"].items():
+            meta[key] = {**(meta.get(key) or {}), **value} if isinstance(value, dict) else value
+        return self.objects[path]
+
+    def delete(self, path):
+        self.get(path)
+        if path not in self.stuck:
+            del self.objects[path]
+        return {}
+
+    @property
+    def namespaces(self):
+        return {obj["metadata"]["name"] for obj in self.list(NAMESPACES)["items"]}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    world = Cluster()
+    monkeypatch.setattr(existing.KubeApi, "from_kubeconfig_json", lambda _config: world)
+    monkeypatch.setattr(existing, "holder", lambda _port: (os.getpid(), "kube-apiserver"))
+    monkeypatch.setattr(existing, "pids", lambda: iter([os.getpid()]))
+    monkeypatch.setattr(existing, "identify", lambda pid: existing.ProcessIdentity(pid, 1, "/usr/bin/kube-apiserver"))
+    return world
+
+
+@pytest.fixture
+def make(tmp_path):
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f"#!{sys.executable}\nprint({json.dumps(CONFIG)!r})\n")
+    kubectl.chmod(0o755)
+    (tmp_path / "admin.conf").write_text("{}")
+
+    def new(lab_id="one", **options):
+        given = {"kubeconfig": str(tmp_path / "admin.conf"), "confirm": "admin@lab", **options}
+        return existing.ExistingLab({"kubectl": str(kubectl)}, str(tmp_path / "state"), lab_id=lab_id, options=given, ready_timeout=0.3)
+
+    return new
+
+
+def left(tmp_path):
+    labs = tmp_path / "state" / "labs"
+    return [path.name for path in labs.iterdir() if path.is_dir()] if labs.is_dir() else []
+
+
+def test_what_was_adopted_goes_and_what_others_made_stays(cluster, make, tmp_path):
+    lab = make()
+    assert lab.fresh().versions == {"kube-apiserver": "1.36.1"}
+    assert list(lab.components()) == ["kube-apiserver"]
+    cluster.put(f"{NAMESPACES}/kjoule-apps", {"metadata": {"name": "kjoule-apps"}})
+    lab.adopt(f"{NAMESPACES}/kjoule-apps")
+    cluster.put(f"{NAMESPACES}/somebodys", {"metadata": {"name": "somebodys"}})
+    assert cluster.namespaces == {"default", "kube-system", "kjoule-lab", "kjoule-apps", "somebodys"}
+    lab.discard()
+    assert cluster.namespaces == {"default", "kube-system", "somebodys"}
+    assert left(tmp_path) == []
+    assert lab.discard() == 0.0
+
+
+def test_one_that_was_made_anew_by_somebody_else_in_the_meantime_stays(cluster, make):
+    lab = make()
+    lab.fresh()
+    cluster.put(f"{NAMESPACES}/kjoule-apps", {"metadata": {"name": "kjoule-apps"}})
+    lab.adopt(f"{NAMESPACES}/kjoule-apps")
+    cluster.put(f"{NAMESPACES}/kjoule-apps", {"metadata": {"name": "kjoule-apps"}})  # another uid
+    lab.discard()
+    assert "kjoule-apps" in cluster.namespaces
+
+
+def test_objects_of_flux_that_wait_for_a_controller_are_let_go(cluster, make):
+    lab = make()
+    lab.fresh()
+    definition = {
+        "metadata": {"name": "kustomizations.kustomize.toolkit.fluxcd.io"},
+        "spec": {
+            "group": "kustomize.toolkit.fluxcd.io",
+            "names": {"plural": "kustomizations"},
+            "versions": [{"name": "v1", "storage": True}],
+        },
+    }
+    cluster.put(f"{CRDS}/kustomizations.kustomize.toolkit.fluxcd.io", definition)
+    lab.adopt(f"{CRDS}/kustomizations.kustomize.toolkit.fluxcd.io")
+    group = "/apis/kustomize.toolkit.fluxcd.io/v1"
+    item = {"metadata": {"name": "root", "namespace": "flux-system", "finalizers": ["finalizers.fluxcd.io"]}}
+    cluster.put(f"{group}/kustomizations/root", item)
+    cluster.objects[f"{group}/namespaces/flux-system/kustomizations/root"] = item
+    lab.discard()
+    assert item["metadata"]["finalizers"] is None
+    assert f"{CRDS}/kustomizations.kustomize.toolkit.fluxcd.io" not in cluster.objects
+
+
+def test_what_does_not_go_away_is_told_and_tried_again(cluster, make):
+    lab = make()
+    lab.fresh()
+    cluster.stuck = {f"{NAMESPACES}/kjoule-apps"}
+    cluster.put(f"{NAMESPACES}/kjoule-apps", {"metadata": {"name": "kjoule-apps"}})
+    lab.adopt(f"{NAMESPACES}/kjoule-apps")
+    with pytest.raises(KjouleError, match=r"does not go away.*saw /api/v1/namespaces/kjoule-apps.*kubectl get"):
+        lab.discard()
+    assert "kjoule-lab" in cluster.namespaces  # not free yet
+    cluster.stuck = set()
+    lab.discard()
+    assert cluster.namespaces == {"default", "kube-system"}
+
+
+def refused(cluster, lab, says, tmp_path):
+    before = json.dumps(cluster.objects, sort_keys=True)
+    with pytest.raises(KjouleError, match=says):
+        lab.fresh()
+    assert json.dumps(cluster.objects, sort_keys=True) == before
+    assert left(tmp_path) == []
+
+
+def test_a_kubeconfig_that_leads_elsewhere_is_refused_with_where(cluster, make, tmp_path):
+    says = r"another cluster than the one.*expected other \(kjoule_existing_confirm\), saw context admin@lab, cluster lab at https://127\.0\.0\.1:6443"
+    refused(cluster, make(confirm="other"), says, tmp_path)
+
+
+def test_a_kubeconfig_that_is_not_there_is_told(cluster, make, tmp_path):
+    refused(cluster, make(kubeconfig="/nowhere/admin.conf"), r"/nowhere/admin\.conf cannot be used.*no such file", tmp_path)
+
+
+def test_a_cluster_that_is_stopped_is_told(cluster, make, tmp_path):
+    cluster.answers = False
+    refused(cluster, make(), r"https://127\.0\.0\.1:6443 is not ready.*within 0\.3 s.*start it", tmp_path)
+
+
+def test_a_control_plane_elsewhere_is_refused(cluster, make, tmp_path, monkeypatch):
+    monkeypatch.setattr(existing, "holder", lambda _port: None)
+    refused(cluster, make(), r"is no process of this host.*measure on the machine", tmp_path)
+
+
+def test_processes_that_could_be_of_another_cluster_are_refused(cluster, make, tmp_path, monkeypatch):
+    monkeypatch.setattr(existing, "pids", lambda: iter([os.getpid(), 11, 12]))
+    exes = {os.getpid(): "/usr/bin/kube-apiserver", 11: "/a/etcd", 12: "/b/etcd"}
+    monkeypatch.setattr(existing, "identify", lambda pid: existing.ProcessIdentity(pid, 1, exes[pid]))
+    refused(cluster, make(), r"several processes.*called etcd.*pids 11, 12.*kjoule_existing_processes", tmp_path)
+    monkeypatch.setattr(existing, "_command_line", lambda pid: {11: "/a/etcd --data-dir /a", 12: "/b/etcd --data-dir /b"}[pid])
+    lab = make(processes="--data-dir /b")
+    lab.fresh()
+    assert lab.components()["etcd"].pid == 12
+    lab.discard()
+
+
+def test_a_namespace_in_use_is_refused(cluster, make, tmp_path):
+    cluster.put(f"{NAMESPACES}/kjoule-apps", {"metadata": {"name": "kjoule-apps"}})
+    refused(cluster, make(), r"namespace kjoule-apps is in use, and this lab did not make it", tmp_path)
+
+
+@pytest.mark.parametrize("path", [f"{NAMESPACES}/flux-system", f"{CRDS}/gitrepositories.source.toolkit.fluxcd.io"])
+def test_a_flux_of_somebody_else_is_refused(cluster, make, tmp_path, path):
+    cluster.put(path, {"metadata": {"name": path.rsplit("/", 1)[1]}})
+    refused(cluster, make(), r"Flux is installed in this cluster already, by somebody else.*flux uninstall", tmp_path)
+
+
+def test_two_labs_at_once_are_refused(cluster, make, tmp_path):
+    first = make("one")
+    first.fresh()
+    with pytest.raises(KjouleError, match=r"has another lab in it.*saw lab one.*by pid \d+ on .*kubectl delete.*-l kjoule\.example/lab"):
+        make("two").fresh()
+    assert left(tmp_path) == ["one"]
+    first.discard()
+
+
+def test_two_labs_of_one_name_are_refused(cluster, make, tmp_path):
+    first = make("one")
+    first.fresh()
+    with pytest.raises(KjouleError, match=r"the lab one exists already"):
+        make("one").fresh()
+    assert "kjoule-lab" in cluster.namespaces
+    first.discard()
+
+
+def test_a_command_line_is_read_and_that_of_a_process_that_is_gone_is_empty():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    assert existing._command_line(process.pid) == ""
+    assert "pytest" in existing._command_line(os.getpid())
