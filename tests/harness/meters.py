@@ -15,10 +15,11 @@ import json
 import re
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.kjoule.bench.plugins.module_utils.energy import kepler
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -379,3 +380,15 @@ def scaphandre_text(joules: float | None, watts: float | None, psys: bool = Fals
         lines += ["scaph_host_rapl_psys_microjoules 5"]
     lines += ['scaph_domain_energy_microjoules{domain_id="1",domain_name="dram",socket_id="0"} 5']
     return "\n".join([*lines, processes]) + "\n"
+
+
+def series_of_scrapes(scrapes: Iterable[tuple[float, Iterable[Any]]]) -> list[Any]:
+    """Series from scrapes of one exporter, each with its time in seconds."""
+    found: dict[Any, Any] = {}
+    for t, samples in scrapes:
+        for sample in samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            if key not in found:
+                found[key] = kepler.Series(sample.name, dict(sample.labels))
+            found[key].points.append(kepler.Point(t, sample.value))
+    return list(found.values())

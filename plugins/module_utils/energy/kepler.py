@@ -51,11 +51,9 @@ def make(options: dict[str, Any]) -> PolledSource:
     node = text_option(options, "node", "kepler", "")
     zones = zones_option(options.get("zones"))
     client = WebClient.from_options(options, "kepler", URL)
-    path = "" if client.base.endswith("/metrics") else "/metrics"
 
     def counters() -> NodeCounters:
-        text = client.get(path, ACCEPT).decode("utf-8", errors="replace")
-        return node_counters(parse(text, client.what, PREFIXES), client.what, node)
+        return node_counters(scrape(client), client.what, node)
 
     try:
         first = counters()
@@ -409,19 +407,7 @@ def _is_command(vm_id: str) -> bool:
         return False
 
 
-def series_of_scrapes(scrapes: Iterable[tuple[float, Iterable[Sample]]]) -> list[Series]:
-    """Series from scrapes of one exporter, each with its time in seconds."""
-    found: dict[tuple[str, frozenset[tuple[str, str]]], Series] = {}
-    for t, samples in scrapes:
-        for sample in samples:
-            key = (sample.name, frozenset(sample.labels.items()))
-            if key not in found:
-                found[key] = Series(sample.name, dict(sample.labels))
-            found[key].points.append(Point(t, sample.value))
-    return list(found.values())
-
-
 def scrape(client: WebClient) -> list[Sample]:
-    """One look at everything that Kepler shows: for ``series_of_scrapes`` and ``attribution``."""
+    """One look at everything that Kepler shows; the client's URL may end in /metrics or not."""
     path = "" if client.base.endswith("/metrics") else "/metrics"
     return parse(client.get(path, ACCEPT).decode("utf-8", errors="replace"), client.what, PREFIXES)

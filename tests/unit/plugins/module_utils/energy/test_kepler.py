@@ -9,7 +9,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.energy.exposition imp
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.kepler import Point, attribution, choose_zones, increase, node_counters
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.windows import Moment, energy_window
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from harness.meters import Exporter, kepler_text, legacy_kepler_text
+from harness.meters import Exporter, kepler_text, legacy_kepler_text, series_of_scrapes
 
 RANGE = 262_143.3
 
@@ -232,7 +232,7 @@ def looks(*workloads):
     for index, lines in enumerate(workloads):
         text = kepler_text({"package": 1000.0 + 10.0 * index}, {"package": 5000.0}, workloads="\n".join(lines))
         scrapes.append((5.0 * index, parse(text, "it", kepler.PREFIXES)))
-    return kepler.series_of_scrapes(scrapes)
+    return series_of_scrapes(scrapes)
 
 
 class TestAttribution:
@@ -272,7 +272,7 @@ class TestAttribution:
 
     def test_a_node_beyond_physics_is_not_believed(self):
         scrapes = [(t, parse(kepler_text({"package": joules}, {"package": 1.0}), "it")) for t, joules in ((0.0, 1.0), (5.0, 4.6e15))]
-        result = attribution(kepler.series_of_scrapes(scrapes), ("package",), 0, 5)
+        result = attribution(series_of_scrapes(scrapes), ("package",), 0, 5)
         assert "beyond physics" in result["reasons"][0]
 
     @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ class TestAttribution:
             work = sample("kepler_container_package_joules_total", joules, **who, mode="dynamic")
             return legacy_kepler_text({"package": 10.0 * joules}, {"package": 1.0}, workloads=work)
 
-        series = kepler.series_of_scrapes([(0.0, parse(text(1.0), "it")), (5.0, parse(text(3.0), "it"))])
+        series = series_of_scrapes([(0.0, parse(text(1.0), "it")), (5.0, parse(text(3.0), "it"))])
         result = attribution(series, ("package",), 0, 5)
         assert result["node"]["active_joules"] == 20.0
         assert result["containers"]["listed"][0]["joules"] == 2.0

@@ -6,9 +6,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.energy import scaphandre
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.exposition import parse
-from ansible_collections.kjoule.bench.plugins.module_utils.energy.kepler import series_of_scrapes
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from harness.meters import Exporter, scaphandre_text
+from harness.meters import Exporter, scaphandre_text, series_of_scrapes
 
 
 def test_energy_is_taken_where_there_is_a_counter_and_power_where_there_is_none():
