@@ -17,7 +17,6 @@ import argparse
 import json
 import math
 import os
-import random
 import signal
 import sys
 import threading
@@ -28,6 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.shapes import SHAPES, Shape
+from harness.time import SimulatedTime
 
 RANGE_UJ = 262_143_328_850  # of a package of today
 OLD_RANGE_UJ = 65_532_610_987  # of an older one: wraps after 11 minutes at 100 W
@@ -123,23 +123,15 @@ class Simulation:
     def __init__(self, root: Path, zones: list[Zone], seed: int = 1) -> None:
         self.tree = Tree(root, zones)
         self._open = [(zone, os.open(self.tree.file(zone), os.O_WRONLY)) for zone in zones]
-        self._random = random.Random(seed)
-        self.now_ns = self._origin_ns = 1_000_000_000
-        self._reading = False
+        self.time = SimulatedTime(self._show, seed)
 
     def close(self) -> None:
         for _zone, descriptor in self._open:
             os.close(descriptor)
         self._open.clear()
 
-    def __call__(self) -> int:
-        before = self.now_ns
-        self.now_ns += int(self._random.random() * 50_000)
-        self._reading = not self._reading
-        if self._reading:
-            self._show(self.seconds(self.now_ns))
-            return before
-        return self.now_ns
+    def truth_joules(self, begin_ns: int, end_ns: int) -> float:
+        return self.tree.truth_joules(self.time.seconds(begin_ns), self.time.seconds(end_ns))
 
     def _show(self, t: float) -> None:
         if any(zone.gone is not None for zone in self.tree.zones):
@@ -147,16 +139,6 @@ class Simulation:
             return
         for zone, descriptor in self._open:
             os.ftruncate(descriptor, os.pwrite(descriptor, b"%d\n" % zone.shows_uj(t), 0))
-
-    def seconds(self, ns: int) -> float:
-        """The time of the shapes at a moment of the clock."""
-        return (ns - self._origin_ns) / 1e9
-
-    def advance(self, seconds: float) -> None:
-        self.now_ns += round(seconds * 1e9)
-
-    def truth_joules(self, begin_ns: int, end_ns: int) -> float:
-        return self.tree.truth_joules(self.seconds(begin_ns), self.seconds(end_ns))
 
 
 def drive(tree: Tree, start_ns: int, write_seconds: float, stop: threading.Event) -> None:

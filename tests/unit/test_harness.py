@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from harness.hwmon import PowerMeter
 from harness.powercap import OLD_RANGE_UJ, Simulation, Tree, Zone
 from harness.shapes import SHAPES, Bursty, Constant, Square
 
@@ -58,9 +59,19 @@ def test_a_zone_that_is_gone_leaves_no_counter_and_comes_back(tmp_path):
 
 def test_the_clock_of_a_simulation_is_its_own(tmp_path):
     simulation = Simulation(tmp_path, [Zone("intel-rapl:0", "package-0", Constant(10.0), OLD_RANGE_UJ), Zone("x:1", "p", Constant(1.0))])
-    begin = simulation.now_ns
-    simulation.advance(3600)
-    first, second = simulation(), simulation()
+    clock = simulation.time
+    begin = clock.now_ns
+    clock.advance(3600)
+    first, second = clock(), clock()
     assert 3600 <= (first - begin) / 1e9 < (second - begin) / 1e9 < 3600.001
     assert int((tmp_path / "class/powercap/intel-rapl:0/energy_uj").read_text()) == pytest.approx(36_000e6, rel=1e-6)
     assert simulation.truth_joules(begin, begin + 10**10) == pytest.approx(110.0)
+    simulation.close()
+
+
+def test_a_power_meter_shows_moments_or_averages(tmp_path):
+    for average, expected in ((False, 95_000_000), (True, 43_000_000)):
+        meter = PowerMeter(tmp_path / str(average), Square(), 5.0, average)
+        meter.show(9.0)
+        (file,) = (tmp_path / str(average)).rglob("power1_*")
+        assert int(file.read_text()) == expected

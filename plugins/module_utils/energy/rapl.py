@@ -8,16 +8,14 @@ counters of some AMD parts repeat it.
 
 from __future__ import annotations
 
-import errno
-import grp
 import os
-import pwd
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import KjouleError
-from .source import Accuracy, Channel, Clock, Reading, Vanished, description_of
+from .source import Accuracy, Channel, Clock, Reading, description_of
+from .sysfs import number_of, read_number, text_of
 
 OPTIONS = ("sysfs_root", "psys")
 
@@ -140,7 +138,7 @@ def _zones(powercap: str) -> dict[str, list[Zone]]:
     for entry in sorted(entries, key=lambda name: (name.startswith("intel-rapl-mmio:"), name)):
         prefix, *numbers = entry.split(":")
         directory = os.path.join(powercap, entry)
-        name = _text(os.path.join(directory, "name"))
+        name = text_of(os.path.join(directory, "name"))
         if prefix not in ("intel-rapl", "intel-rapl-mmio") or name is None or len(numbers) not in (1, 2):
             continue
         parent = labels.get(f"{prefix}:{numbers[0]}", f"{prefix}:{numbers[0]}")
@@ -149,8 +147,9 @@ def _zones(powercap: str) -> dict[str, list[Zone]]:
         kind = name.partition("-")[0] if top else name if name == "dram" else "inside"
         if kind not in found or any(zone.label == label for zone in found[kind]):
             kind, label = "inside", f"{label} ({entry})"
-        limit = _text(os.path.join(directory, "max_energy_range_uj")) or ""
-        found[kind].append(Zone(label, os.path.join(directory, "energy_uj"), int(limit) if limit.isdecimal() else 0))
+        found[kind].append(
+            Zone(label, os.path.join(directory, "energy_uj"), number_of(os.path.join(directory, "max_energy_range_uj")) or 0)
+        )
     if not (found["package"] or found["psys"]):
         raise KjouleError(
             "RAPL cannot be read",
@@ -161,46 +160,5 @@ def _zones(powercap: str) -> dict[str, list[Zone]]:
     return found
 
 
-def _text(path: str) -> str | None:
-    try:
-        with open(path, encoding="ascii", errors="replace") as stream:
-            return stream.read().strip()
-    except OSError:
-        return None
-
-
 def _read_counter(zone: Zone) -> int:
-    try:
-        with open(zone.path, "rb") as stream:
-            return int(stream.read())
-    except PermissionError as error:
-        raise refused(f"RAPL counter {zone.path}", zone.path, "root only since the kernel's fix of CVE-2020-8694", UDEV_RULE) from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENODEV):
-            raise Vanished(f"RAPL counter {zone.path} vanished", expected=f"zone {zone.label} to stay", seen=str(error)) from error
-        raise KjouleError(f"RAPL counter {zone.path} cannot be read", expected="a number of microjoules", seen=str(error)) from error
-
-
-def refused(what: str, path: str, why: str, udev_rule: str) -> KjouleError:
-    """What to say to a user who may not read a file of sysfs: who may, and each way of being one of them."""
-    user = _name(pwd.getpwuid, os.geteuid())
-    status = os.stat(path)
-    owner, group, mode = _name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid), status.st_mode & 0o777
-    ways = ["become: true"]
-    if mode & 0o040:
-        ways.append(f"put {user} into the group {group}, which may read it")
-    ways.append(f"let a group of your choice read it with the udev rule {udev_rule}")
-    ways.append("give the Python that measures the capability CAP_DAC_READ_SEARCH")
-    return KjouleError(
-        f"{what} may not be read",
-        expected=f"user {user} to have read permission",
-        seen=f"owner {owner}, group {group}, mode {mode:04o} ({why})",
-        next_step="; or ".join(ways),
-    )
-
-
-def _name(lookup: Any, number: int) -> str:
-    try:
-        return str(lookup(number)[0])
-    except KeyError:
-        return str(number)
+    return read_number(zone.path, "RAPL counter", "microjoules", ("root only since the kernel's fix of CVE-2020-8694", UDEV_RULE))

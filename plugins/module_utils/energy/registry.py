@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..errors import KjouleError
-from . import ipmi, kepler, plug, rapl, redfish, scaphandre
+from . import hwmon, ipmi, kepler, plug, rapl, redfish, scaphandre
 from .estimate import SCOPE as ESTIMATE_SCOPE
 from .source import Accuracy, Source
 from .windows import LOOK_SECONDS, observed_update_seconds
@@ -34,6 +34,7 @@ class Entry:
 #: One line per source. options: those of the source itself; COMMON_OPTIONS are taken by all.
 SOURCES: dict[str, Entry] = {
     "rapl": Entry(rapl.make, rapl.OPTIONS, "processor packages and memory, counted by the processor"),
+    "hwmon": Entry(hwmon.make, hwmon.OPTIONS, "what the board's sensors see: the machine, its sockets, or the rails you name"),
     "ipmi": Entry(ipmi.make, ipmi.OPTIONS, "the whole machine, by its BMC (IPMI DCMI)"),
     "redfish": Entry(redfish.make, redfish.OPTIONS, "the chassis, by its BMC (Redfish)"),
     "shelly": Entry(plug.make_shelly, plug.SHELLY_OPTIONS, "what hangs on the plug, power supply included"),
@@ -43,7 +44,7 @@ SOURCES: dict[str, Entry] = {
 }
 
 #: What ``auto`` tries, in this order: what counts joules in this machine before what shows watts.
-AUTO = ("rapl",)
+AUTO = ("rapl", "hwmon")
 
 #: accuracy: relative, as you have calibrated the meter. update_seconds: how often the meter renews its figure, where that is not what is
 #: usual.

@@ -37,6 +37,8 @@ SLEW = 500e-6
 STEAL_SHARE = 0.01
 #: Standard errors of the mean of samples taken at unrelated moments, for a bound that holds in more than 99 of 100 windows.
 SAMPLING_SIGMAS = 3.0
+#: A gauge has to have shown so many figures for its uncertainty to be told from them.
+FEW_UPDATES = 10
 #: How long a fast counter is watched to see how often it really moves.
 LOOK_SECONDS = 0.1
 
@@ -96,6 +98,8 @@ def energy_window(
     parts["accuracy_joules"] = abs(total) * (source.accuracy.relative or 0.0)
     failed = sum(1 for miss in misses if not miss.vanished)
     warnings = [f"{failed} of {failed + len(readings)} readings failed"] if failed else []
+    if source.kind == "gauge" and seconds < FEW_UPDATES * source.update_seconds:
+        warnings.append(f"short: fewer than {FEW_UPDATES} figures of the meter, too few to tell how sure the joules are")
     return {
         "source": source.name,
         "scope": source.scope,
@@ -237,7 +241,8 @@ def _integrated(
     spread = max(totals) - min(totals)
     parts = {
         "edges_joules": spread * sum((edge.t_after_ns - edge.t_before_ns) / 2e9 for edge in (first, last)),
-        "update_joules": spread * source.update_seconds,
+        # At each edge the figure may be one update old, and be the average of the update before that.
+        "update_joules": 2 * spread * source.update_seconds,
         "resolution_joules": source.resolution * len(source.channels) * (last.t_ns - first.t_ns) / 1e9,
         # Neighbouring samples of unrelated moments differ by sqrt(2) standard deviations: sqrt(sum of squares / 2) is that of the sum.
         "sampling_joules": SAMPLING_SIGMAS * math.sqrt(squares / 2),
@@ -246,10 +251,15 @@ def _integrated(
 
 
 def sample_interval(source: Source, sample_seconds: float) -> float:
-    """How far apart readings are to be: as asked, no closer than half an update of the meter, never further than a quarter of the
-    shortest wrap."""
+    """How far apart readings are to be: as asked, but never further than a quarter of the shortest wrap, nor closer than a counter's
+    update.
+
+    A gauge is read so that none of its averages is missed (pauses are up to 1.5 intervals long), but at most twice as often as asked.
+    """
+    if source.kind == "gauge":
+        return max(source.update_seconds / 1.5, sample_seconds / 2)
     wraps = [channel.range_joules / channel.limit_watts / 4 for channel in source.channels if channel.range_joules]
-    return min([max(sample_seconds, source.update_seconds / 2), *wraps])
+    return min([max(sample_seconds, source.update_seconds), *wraps])
 
 
 def observed_update_seconds(

@@ -192,7 +192,20 @@ def test_the_budget_is_the_sum_of_its_parts_and_knows_where_they_come_from():
 def test_readings_are_close_enough_for_the_shortest_wrap_and_no_closer_than_the_meter_renews():
     assert sample_interval(Meter(), 1.0) == 1.0
     assert sample_interval(Meter(), 60.0) == pytest.approx(RANGE / 2000 / 4)
-    assert sample_interval(Meter("gauge", update_seconds=10), 1.0) == 5.0
+    assert sample_interval(Meter(update_seconds=5), 1.0) == 5.0
+
+
+def test_none_of_the_averages_of_a_gauge_is_missed_and_none_is_fetched_needlessly():
+    assert sample_interval(Meter("gauge", update_seconds=10), 1.0) == pytest.approx(10 / 1.5)
+    assert sample_interval(Meter("gauge", update_seconds=1), 1.0) == pytest.approx(1 / 1.5)
+    assert sample_interval(Meter("gauge", update_seconds=0.01), 1.0) == 0.5
+
+
+def test_a_window_too_short_for_a_gauge_is_said_to_be():
+    readings = [at(second, 40.0) for second in range(6)]
+    assert window(readings, Meter("gauge", update_seconds=0.5))["warnings"] == []
+    short = window(readings, Meter("gauge", update_seconds=1.0))
+    assert (short["valid"], short["warnings"][0][:6]) == (True, "short:")
 
 
 def test_the_clocks_are_those_of_the_machine():
