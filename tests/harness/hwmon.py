@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.shapes import Shape
-from harness.time import SimulatedTime
+from harness.simulated import SimulatedTime
 
 
 class PowerMeter:

@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.shapes import SHAPES, Shape
-from harness.time import SimulatedTime
+from harness.simulated import SimulatedTime
 
 RANGE_UJ = 262_143_328_850  # of a package of today
 OLD_RANGE_UJ = 65_532_610_987  # of an older one: wraps after 11 minutes at 100 W

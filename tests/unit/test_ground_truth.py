@@ -18,7 +18,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.energy.windows import
 from harness.hwmon import PowerMeter
 from harness.powercap import OLD_RANGE_UJ, RANGE_UJ, Simulation, Zone
 from harness.shapes import SHAPES, Constant
-from harness.time import SimulatedTime
+from harness.simulated import SimulatedTime
 
 WINDOWS = 1000
 

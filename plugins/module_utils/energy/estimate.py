@@ -16,6 +16,19 @@ SCOPE = "estimate:cpu-time"
 #: Keys of a row of the estimate table.
 ROW_KEYS = ("id", "joules_per_cpu_second", "low", "high", "what", "source", "year", "licence")
 
+#: The row of the table (plugins/plugin_utils/data/estimate.yml) that is used when nothing is known of the host. Repeated here because
+#: what runs on a host reads no YAML; a test holds both equal.
+GENERIC_ROW = {
+    "id": "generic-x86-server",
+    "joules_per_cpu_second": 2.76,
+    "low": 1.0,
+    "high": 10.0,
+    "source": (
+        "Cloud Carbon Footprint, Methodology, average minimum and maximum watts per vCPU for AWS, derived from SPECpower_ssj2008 results "
+        "(https://www.cloudcarbonfootprint.org/docs/methodology/)"
+    ),
+}
+
 
 def _number(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):

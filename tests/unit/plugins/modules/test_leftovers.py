@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module as Ansible runs it: a process that reads its arguments and answers with JSON."""
-
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -17,25 +13,11 @@ import pytest
 import yaml
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import boot_id, find_marked
 from ansible_collections.kjoule.bench.plugins.modules import leftovers
+from harness.module import run_module
 
 
 def run(check: bool = False, **arguments: Any) -> dict[str, Any]:
-    given = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp"}}
-    # From ansible-core 2.19 on, the profile is chosen by what wraps the module; without it the name has to be given.
-    code = (
-        "import sys, json; from ansible.module_utils import basic; basic._ANSIBLE_ARGS = sys.argv[1].encode(); "
-        "basic._ANSIBLE_PROFILE = 'legacy'; "
-        "from ansible_collections.kjoule.bench.plugins.modules.leftovers import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(given)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    return json.loads(done.stdout)
+    return run_module("leftovers", check=check, **arguments)
 
 
 @pytest.fixture

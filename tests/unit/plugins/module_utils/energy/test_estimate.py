@@ -43,3 +43,8 @@ def test_it_needs_the_standard_library_only():
     names = {node.names[0].name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import)}
     names |= {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
     assert names <= set(sys.stdlib_module_names)
+
+
+def test_the_row_for_hosts_of_which_nothing_is_known_is_that_of_the_table():
+    row = next(row for row in read_table("estimate.yml") if row["id"] == estimate.GENERIC_ROW["id"])
+    assert {key: row[key] for key in estimate.GENERIC_ROW} == estimate.GENERIC_ROW
