@@ -117,10 +117,11 @@ integration: setup-dev browser ## Tests on real binaries and real labs
 validate: setup ## Put the statistics on simulated truth and write docs/validation.md (a minute)
 	@PYTHONPATH=collections python bench/validate.py
 
-bench: setup-dev ## How long a lab takes and what measuring costs
+bench: setup-dev ## How long a lab takes, how far off energy readers are, what measuring costs
 	@$(PLAYBOOK) --tags prepare,lab,stack > /dev/null
 	@PYTHONPATH=collections python bench/fleet.py
 	@PYTHONPATH=collections python bench/lab.py
+	@PYTHONPATH=collections:tests python bench/energy.py
 
 format: setup-dev ## Lay the Python files out
 	@ruff check --fix -q .; ruff format .

@@ -11,8 +11,9 @@ short_description: Which sources of energy a host has, and what would make the o
 version_added: 0.2.0
 description:
   - Lists every source that C(kjoule_source) may name - what it covers, whether it works on this host, and if not exactly why and what
-  would make it work. - Local sources are tried as they are. Sources that need an address are tried with the options in O(sources), and
-  listed otherwise. - Reads only. A host on which nothing can be read is a result, not a failure.
+    would make it work.
+  - Local sources are tried as they are. Sources that need an address are tried with the options in O(sources), and listed otherwise.
+  - Reads only. A host on which nothing can be read is a result, not a failure.
 options:
   sources:
     description:

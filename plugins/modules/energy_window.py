@@ -14,8 +14,7 @@ description:
     whether they can be trusted. Needs nothing but this module; no plan, no lab.
   - Where no source can be read, it returns the CPU time of the machine and an estimate from it, labelled as one.
   - A window in which something broke the chain (a counter that was reset or froze, a suspend, a stepped clock) is returned with C(valid)
-  false and
-    the reasons. It is not repaired and the module does not fail for it.
+    false and the reasons. It is not repaired and the module does not fail for it.
   - The joules are those of the whole scope, idle power and everything else that ran included, not those of the command alone.
 options:
   seconds:

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How far off three readers are on one injected truth, and what sampling costs. Prints Markdown tables; run by ``make bench``.
+
+python bench/energy.py --seconds 190
+
+The truth is a powercap tree that tests/harness/powercap.py drives. Kepler, Prometheus and Scaphandre are not part of this project: the
+path of a binary of yours stands in KJOULE_BENCH_KEPLER, KJOULE_BENCH_PROMETHEUS (default: the one on PATH) and KJOULE_BENCH_SCAPHANDRE.
+What cannot be had has a row that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.clocks import ProcessClock
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.meter import Meter
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.rapl import RaplSource
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.registry import make_source
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.windows import Recorder
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import identify
+from harness import powercap
+
+UPDATE_SECONDS = 0.01
+COMPONENTS, OTHERS = 10, 300
+KEPLER_JOULES = 'sum(increase(kepler_node_cpu_{part}_joules_total{{zone="package"}}[{seconds}s]))'
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read()
+
+
+def wait_for(url: str, popen: subprocess.Popen[bytes], word: str = "", seconds: float = 60) -> None:
+    """Until the answer holds the word."""
+    deadline = time.monotonic() + seconds
+    while popen.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            if word in get(url).decode():
+                return
+        time.sleep(0.2)
+    raise SystemExit(f"bench: {' '.join(map(str, popen.args))} does not answer at {url} with {word or 'anything'}")  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def running(command: list[str], **more: object) -> Iterator[subprocess.Popen[bytes]]:
+    popen = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **more)  # type: ignore[call-overload]
+    try:
+        yield popen
+    finally:
+        popen.terminate()
+        popen.wait()
+
+
+@contextlib.contextmanager
+def injected(folder: Path, shape: str) -> Iterator[Path]:
+    """A tree that the harness drives; the path of its root."""
+    root = folder / "sys"
+    command = [sys.executable, powercap.__file__, "--root", str(root), "--shape", shape, "--update-seconds", str(UPDATE_SECONDS)]
+    popen = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert popen.stdout is not None
+        popen.stdout.readline()
+        yield root
+    finally:
+        popen.terminate()
+        popen.communicate()
+
+
+@contextlib.contextmanager
+def kepler(folder: Path, root: Path, interval: str) -> Iterator[tuple[str, subprocess.Popen[bytes]] | None]:
+    """``(address, process)`` of a Kepler that reads the tree; None when there is none on this machine."""
+    binary = os.environ.get("KJOULE_BENCH_KEPLER")
+    if not binary:
+        yield None
+        return
+    address = f"127.0.0.1:{free_port()}"
+    config = {
+        "log": {"level": "warn"},
+        "host": {"sysfs": str(root), "procfs": "/proc"},
+        "monitor": {"interval": interval, "staleness": "100ms"},
+        "rapl": {"zones": ["package"]},
+        "exporter": {
+            "prometheus": {"enabled": True, "debugCollectors": ["go", "process"], "metricsLevel": ["node", "process", "container"]}
+        },
+        "web": {"listenAddresses": [address]},
+        "kube": {"enabled": False, "nodeName": "bench"},
+    }
+    (folder / "kepler.yaml").write_text(json.dumps(config))
+    with running([binary, f"--config.file={folder / 'kepler.yaml'}"]) as popen:
+        wait_for(f"http://{address}/metrics", popen, "kepler_node_cpu_active_joules_total")
+        yield address, popen
+
+
+@contextlib.contextmanager
+def scaphandre(root: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]] | None]:
+    """The same of a Scaphandre."""
+    binary = os.environ.get("KJOULE_BENCH_SCAPHANDRE")
+    if not binary or not os.path.exists("/proc/modules"):
+        yield None
+        return
+    port = free_port()
+    environment = {**os.environ, "SCAPHANDRE_POWERCAP_PATH": str(root / "class" / "powercap")}
+    command = [binary, "--vm", "prometheus", "--address", "127.0.0.1", "--port", str(port)]
+    with running(command, env=environment) as popen:
+        wait_for(f"http://127.0.0.1:{port}/metrics", popen, "scaph_host_energy_microjoules")
+        yield f"127.0.0.1:{port}", popen
+
+
+def why_no_scaphandre() -> str:
+    if not os.path.exists("/proc/modules"):
+        return "cannot run here: Scaphandre 1.0.0 panics on a kernel without /proc/modules"
+    return "not on this machine: KJOULE_BENCH_SCAPHANDRE names none"
+
+
+@contextlib.contextmanager
+def prometheus(folder: Path, targets: list[str]) -> Iterator[str | None]:
+    """URL of a Prometheus that scrapes the targets every 5 s; None when there is none on this machine."""
+    binary = os.environ.get("KJOULE_BENCH_PROMETHEUS") or shutil.which("prometheus")
+    if not binary or not targets:
+        yield None
+        return
+    job = {"job_name": "bench", "scrape_interval": "5s", "scrape_timeout": "4s", "static_configs": [{"targets": targets}]}
+    (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": [job]}))
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [binary, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+    with running([*command, f"--web.listen-address={url[7:]}"]) as popen:
+        wait_for(f"{url}/-/ready", popen)
+        yield url
+
+
+def query(url: str, expression: str, at: float) -> float | None:
+    """The one figure of an instant query."""
+    asked = urllib.parse.urlencode({"query": expression, "time": f"{at:.3f}"})
+    found = json.loads(get(f"{url}/api/v1/query?{asked}"))["data"]["result"]
+    return float(found[0]["value"][1]) if found else None
+
+
+def errors_of(pairs: list[tuple[float | None, float]]) -> str:
+    """``median | most`` of the relative errors, in per cent, and how many windows had no figure."""
+    errors = [abs(joules - truth) / truth * 100 for joules, truth in pairs if joules is not None]
+    if not errors:
+        return "no figure | no figure"
+    missing = f" ({len(pairs) - len(errors)} of {len(pairs)} without a figure)" if len(errors) < len(pairs) else ""
+    return f"{statistics.median(errors):.3f} % | {max(errors):.2f} %{missing}"
+
+
+def accuracy(shape: str, seconds: float) -> None:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kjoule-bench-")))
+        root = stack.enter_context(injected(folder, shape))
+        kepler_at = stack.enter_context(kepler(folder, root, "5s"))
+        scaphandre_at = stack.enter_context(scaphandre(root))
+        url = stack.enter_context(prometheus(folder, [found[0] for found in (kepler_at, scaphandre_at) if found]))
+        sources = {"this collection, RAPL": make_source("rapl", {"sysfs_root": str(root), "update_seconds": 2 * UPDATE_SECONDS})}
+        if kepler_at:
+            sources["this collection, Kepler's /metrics"] = make_source("kepler", {"url": f"http://{kepler_at[0]}"})
+        recorders = {name: stack.enter_context(recording(source)) for name, source in sources.items()}
+        time.sleep(15)  # the scrapes before the first window
+        edges = []
+        begin = time.monotonic()
+        while time.monotonic() - begin < seconds:
+            edges.append((time.time(), time.monotonic_ns(), {name: recorder.edge() for name, recorder in recorders.items()}))
+            time.sleep(max(0.0, begin + 10 * len(edges) - time.monotonic()))
+        time.sleep(6)  # the scrape after the last one
+        print(f"\n| reader, {shape} power | windows | 10 s: median error | most | 60 s: median error | most |\n|---|---|---|---|---|---|")
+        for name, recorder in recorders.items():
+            cells, counts = [], []
+            for step in (1, 6):
+                records = [(recorder.window(a[2][name], b[2][name]), a, b) for a, b in zip(edges, edges[step:])]
+                pairs = [
+                    (record["joules"] if record["valid"] else None, powercap.truth_joules(root, a[2][name][0].t_ns, b[2][name][0].t_ns))
+                    for record, a, b in records
+                ]
+                cells.append(errors_of(pairs))
+                counts.append(str(len(pairs)))
+            print(f"| {name} | {' and '.join(counts)} | {' | '.join(cells)} |")
+        by_prometheus = [
+            ("Kepler, through Prometheus at 5 s", kepler_at, "not on this machine: KJOULE_BENCH_KEPLER names none", kepler_query),
+            ("Scaphandre, through Prometheus at 5 s", scaphandre_at, why_no_scaphandre(), scaphandre_query),
+        ]
+        for name, there, why_not, expression in by_prometheus:
+            if not there or url is None:
+                print(f"| {name} | | {why_not if not there else 'no Prometheus on this machine'} | | | |")
+                continue
+            cells = []
+            for step in (1, 6):
+                pairs = [
+                    (query(url, expression(10 * step), b[0]), powercap.truth_joules(root, a[1], b[1])) for a, b in zip(edges, edges[step:])
+                ]
+                cells.append(errors_of(pairs))
+            print(f"| {name} | {len(edges) - 1} and {len(edges) - 6} | {' | '.join(cells)} |")
+
+
+def kepler_query(seconds: int) -> str:
+    return " + ".join(KEPLER_JOULES.format(part=part, seconds=seconds) for part in ("active", "idle"))
+
+
+def scaphandre_query(seconds: int) -> str:
+    return f"sum(increase(scaph_host_energy_microjoules[{seconds}s])) / 1e6"
+
+
+@contextlib.contextmanager
+def recording(source: object) -> Iterator[Recorder]:
+    recorder = Recorder(source, 1.0)  # type: ignore[arg-type]
+    recorder.start()
+    try:
+        yield recorder
+    finally:
+        recorder.stop()
+
+
+def resident_megabytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def sample(root: str, pids: list[int], seconds: float) -> None:
+    """The sampler alone, in a process of its own: prints mCPU and MB."""
+    clocks = [ProcessClock(f"component-{pid}", identity) for pid in pids if (identity := identify(pid)) is not None]
+    meter = Meter(clocks, RaplSource(root), 1.0, lambda: None)
+    meter.start()
+    begin, cpu = time.monotonic(), time.process_time()
+    meter.hold(seconds)
+    spent, elapsed = time.process_time() - cpu, time.monotonic() - begin
+    meter.stop()
+    assert len(meter.samples()["t_ns"]) >= seconds * 0.8
+    print(json.dumps({"mcpu": 1000 * spent / elapsed, "megabytes": resident_megabytes(os.getpid())}))
+
+
+def cost(seconds: float) -> None:
+    print(f"\n| sampling once a second, {COMPONENTS} components, {OTHERS} other processes | mCPU | MB resident |\n|---|---|---|")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kjoule-bench-")))
+        root = stack.enter_context(injected(folder, "square"))
+        others = [stack.enter_context(running(["sleep", "3600"])) for _number in range(OTHERS + COMPONENTS)]
+        pids = [str(popen.pid) for popen in others[:COMPONENTS]]
+        command = [sys.executable, __file__, "--sample", str(root), *pids, "--cost-seconds", str(seconds)]
+        ours = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        print(f"| this collection | {ours['mcpu']:.2f} | {ours['megabytes']:.1f} |")
+        kepler_at = stack.enter_context(kepler(folder, root, "1s"))
+        scaphandre_at = stack.enter_context(scaphandre(root))
+        for name, found, why_not in (
+            ("Kepler", kepler_at, "not on this machine: KJOULE_BENCH_KEPLER names none"),
+            ("Scaphandre", scaphandre_at, why_no_scaphandre()),
+        ):
+            if not found:
+                print(f"| {name} | {why_not} | |")
+                continue
+            address, popen = found
+            identity = identify(popen.pid)
+            assert identity is not None
+            clock = ProcessClock(name, identity)
+            before, begin = clock.read_ns(), time.monotonic()
+            while time.monotonic() - begin < seconds:
+                get(f"http://{address}/metrics")
+                time.sleep(1.0)
+            used = (clock.read_ns() - before) / 1e6 / (time.monotonic() - begin)
+            print(f"| {name}, scraped once a second | {used:.2f} | {resident_megabytes(popen.pid):.1f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shape", default="bursty", choices=sorted(powercap.SHAPES))
+    parser.add_argument("--seconds", type=float, default=190.0, help="how long the readers are compared")
+    parser.add_argument("--cost-seconds", type=float, default=60.0)
+    parser.add_argument("--sample", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.sample:
+        sample(arguments.sample[0], [int(pid) for pid in arguments.sample[1:]], arguments.cost_seconds)
+        return
+    accuracy(arguments.shape, arguments.seconds)
+    cost(arguments.cost_seconds)
+
+
+if __name__ == "__main__":
+    main()
