@@ -87,8 +87,11 @@ def injected(folder: Path, shape: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def kepler(folder: Path, root: Path, interval: str) -> Iterator[tuple[str, subprocess.Popen[bytes]] | None]:
-    """``(address, process)`` of a Kepler that reads the tree; None when there is none on this machine."""
+def kepler(folder: Path, root: Path, interval: str, others: int = 0) -> Iterator[tuple[str, int] | None]:
+    """``(address, pid)`` of a Kepler that reads the tree; None when there is none on this machine.
+
+    It has a pid namespace of its own, because it gives up where it may not look into every process; ``others`` processes sleep in there.
+    """
     binary = os.environ.get("KJOULE_BENCH_KEPLER")
     if not binary:
         yield None
@@ -99,20 +102,20 @@ def kepler(folder: Path, root: Path, interval: str) -> Iterator[tuple[str, subpr
         "host": {"sysfs": str(root), "procfs": "/proc"},
         "monitor": {"interval": interval, "staleness": "100ms"},
         "rapl": {"zones": ["package"]},
-        "exporter": {
-            "prometheus": {"enabled": True, "debugCollectors": ["go", "process"], "metricsLevel": ["node", "process", "container"]}
-        },
+        "exporter": {"prometheus": {"debugCollectors": ["go", "process"], "metricsLevel": ["node", "process", "container"]}},
         "web": {"listenAddresses": [address]},
         "kube": {"enabled": False, "nodeName": "bench"},
     }
     (folder / "kepler.yaml").write_text(json.dumps(config))
-    with running([binary, f"--config.file={folder / 'kepler.yaml'}"]) as popen:
+    script = 'n=$1; shift; while [ "$n" -gt 0 ]; do sleep 3600 & n=$((n - 1)); done; exec "$@"'
+    inside = ["sh", "-c", script, "sh", str(others), binary, f"--config.file={folder / 'kepler.yaml'}"]
+    with running(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *inside]) as popen:
         wait_for(f"http://{address}/metrics", popen, "kepler_node_cpu_active_joules_total")
-        yield address, popen
+        yield address, int(Path(f"/proc/{popen.pid}/task/{popen.pid}/children").read_text().split()[0])
 
 
 @contextlib.contextmanager
-def scaphandre(root: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]] | None]:
+def scaphandre(root: Path) -> Iterator[tuple[str, int] | None]:
     """The same of a Scaphandre."""
     binary = os.environ.get("KJOULE_BENCH_SCAPHANDRE")
     if not binary or not os.path.exists("/proc/modules"):
@@ -123,7 +126,7 @@ def scaphandre(root: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]] | Non
     command = [binary, "--vm", "prometheus", "--address", "127.0.0.1", "--port", str(port)]
     with running(command, env=environment) as popen:
         wait_for(f"http://127.0.0.1:{port}/metrics", popen, "scaph_host_energy_microjoules")
-        yield f"127.0.0.1:{port}", popen
+        yield f"127.0.0.1:{port}", popen.pid
 
 
 def why_no_scaphandre() -> str:
@@ -257,7 +260,7 @@ def cost(seconds: float) -> None:
         command = [sys.executable, __file__, "--sample", str(root), *pids, "--cost-seconds", str(seconds)]
         ours = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
         print(f"| this collection | {ours['mcpu']:.2f} | {ours['megabytes']:.1f} |")
-        kepler_at = stack.enter_context(kepler(folder, root, "1s"))
+        kepler_at = stack.enter_context(kepler(folder, root, "1s", OTHERS + COMPONENTS))
         scaphandre_at = stack.enter_context(scaphandre(root))
         for name, found, why_not in (
             ("Kepler", kepler_at, "not on this machine: KJOULE_BENCH_KEPLER names none"),
@@ -266,8 +269,8 @@ def cost(seconds: float) -> None:
             if not found:
                 print(f"| {name} | {why_not} | |")
                 continue
-            address, popen = found
-            identity = identify(popen.pid)
+            address, pid = found
+            identity = identify(pid)
             assert identity is not None
             clock = ProcessClock(name, identity)
             before, begin = clock.read_ns(), time.monotonic()
@@ -275,7 +278,7 @@ def cost(seconds: float) -> None:
                 get(f"http://{address}/metrics")
                 time.sleep(1.0)
             used = (clock.read_ns() - before) / 1e6 / (time.monotonic() - begin)
-            print(f"| {name}, scraped once a second | {used:.2f} | {resident_megabytes(popen.pid):.1f} |")
+            print(f"| {name}, scraped once a second | {used:.2f} | {resident_megabytes(pid):.1f} |")
 
 
 def main() -> None:

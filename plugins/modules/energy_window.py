@@ -45,7 +45,7 @@ options:
   joules_per_cpu_second:
     description:
       - Coefficient of the estimate on this host - C(value), C(low), C(high) and C(source). Without it the collection's row for servers
-      is used.
+        is used.
     type: dict
 attributes:
   check_mode:
