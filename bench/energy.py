@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -27,15 +28,16 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import energy_sampler
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.clocks import ProcessClock
-from ansible_collections.kjoule.bench.plugins.module_utils.energy.meter import Meter
-from ansible_collections.kjoule.bench.plugins.module_utils.energy.rapl import RaplSource
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.registry import make_source
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.windows import Recorder
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import identify
 from harness import powercap
 
 UPDATE_SECONDS = 0.01
+#: Shell: as many sleeping processes as its first argument says, their pids on standard output.
+CROWD = 'n=$1; shift; while [ "$n" -gt 0 ]; do sleep 3600 >/dev/null & echo $!; n=$((n - 1)); done;'
 COMPONENTS, OTHERS = 10, 300
 KEPLER_JOULES = 'sum(increase(kepler_node_cpu_{part}_joules_total{{zone="package"}}[{seconds}s]))'
 
@@ -69,6 +71,19 @@ def running(command: list[str], **more: object) -> Iterator[subprocess.Popen[byt
     finally:
         popen.terminate()
         popen.wait()
+
+
+@contextlib.contextmanager
+def crowd(number: int) -> Iterator[list[int]]:
+    """The pids of so many processes that sleep."""
+    script = f"{CROWD} echo; wait"
+    popen = subprocess.Popen(["sh", "-c", script, "sh", str(number)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert popen.stdout is not None
+        yield [int(pid) for pid in iter(popen.stdout.readline, "\n")]
+    finally:
+        os.killpg(popen.pid, signal.SIGTERM)
+        popen.communicate()
 
 
 @contextlib.contextmanager
@@ -107,8 +122,7 @@ def kepler(folder: Path, root: Path, interval: str, others: int = 0) -> Iterator
         "kube": {"enabled": False, "nodeName": "bench"},
     }
     (folder / "kepler.yaml").write_text(json.dumps(config))
-    script = 'n=$1; shift; while [ "$n" -gt 0 ]; do sleep 3600 & n=$((n - 1)); done; exec "$@"'
-    inside = ["sh", "-c", script, "sh", str(others), binary, f"--config.file={folder / 'kepler.yaml'}"]
+    inside = ["sh", "-c", f'{CROWD} exec "$@"', "sh", str(others), binary, f"--config.file={folder / 'kepler.yaml'}"]
     with running(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *inside]) as popen:
         wait_for(f"http://{address}/metrics", popen, "kepler_node_cpu_active_joules_total")
         yield address, int(Path(f"/proc/{popen.pid}/task/{popen.pid}/children").read_text().split()[0])
@@ -232,32 +246,13 @@ def recording(source: object) -> Iterator[Recorder]:
         recorder.stop()
 
 
-def resident_megabytes(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
-
-
-def sample(root: str, pids: list[int], seconds: float) -> None:
-    """The sampler alone, in a process of its own: prints mCPU and MB."""
-    clocks = [ProcessClock(f"component-{pid}", identity) for pid in pids if (identity := identify(pid)) is not None]
-    meter = Meter(clocks, RaplSource(root), 1.0, lambda: None)
-    meter.start()
-    begin, cpu = time.monotonic(), time.process_time()
-    meter.hold(seconds)
-    spent, elapsed = time.process_time() - cpu, time.monotonic() - begin
-    meter.stop()
-    assert len(meter.samples()["t_ns"]) >= seconds * 0.8
-    print(json.dumps({"mcpu": 1000 * spent / elapsed, "megabytes": resident_megabytes(os.getpid())}))
-
-
 def cost(seconds: float) -> None:
     print(f"\n| sampling once a second, {COMPONENTS} components, {OTHERS} other processes | mCPU | MB resident |\n|---|---|---|")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kjoule-bench-")))
         root = stack.enter_context(injected(folder, "square"))
-        others = [stack.enter_context(running(["sleep", "3600"])) for _number in range(OTHERS + COMPONENTS)]
-        pids = [str(popen.pid) for popen in others[:COMPONENTS]]
-        command = [sys.executable, __file__, "--sample", str(root), *pids, "--cost-seconds", str(seconds)]
+        pids = [str(pid) for pid in stack.enter_context(crowd(OTHERS + COMPONENTS))[:COMPONENTS]]
+        command = [sys.executable, energy_sampler.__file__, str(root), str(seconds), *pids]
         ours = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
         print(f"| this collection | {ours['mcpu']:.2f} | {ours['megabytes']:.1f} |")
         kepler_at = stack.enter_context(kepler(folder, root, "1s", OTHERS + COMPONENTS))
@@ -278,7 +273,7 @@ def cost(seconds: float) -> None:
                 get(f"http://{address}/metrics")
                 time.sleep(1.0)
             used = (clock.read_ns() - before) / 1e6 / (time.monotonic() - begin)
-            print(f"| {name}, scraped once a second | {used:.2f} | {resident_megabytes(pid):.1f} |")
+            print(f"| {name}, scraped once a second | {used:.2f} | {energy_sampler.resident_megabytes(pid):.1f} |")
 
 
 def main() -> None:
@@ -286,12 +281,10 @@ def main() -> None:
     parser.add_argument("--shape", default="bursty", choices=sorted(powercap.SHAPES))
     parser.add_argument("--seconds", type=float, default=190.0, help="how long the readers are compared")
     parser.add_argument("--cost-seconds", type=float, default=60.0)
-    parser.add_argument("--sample", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.sample:
-        sample(arguments.sample[0], [int(pid) for pid in arguments.sample[1:]], arguments.cost_seconds)
-        return
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # ends what was started, as ^C does
     accuracy(arguments.shape, arguments.seconds)
+    sys.stdout.flush()
     cost(arguments.cost_seconds)
 
 

@@ -12,7 +12,8 @@ version_added: 0.2.0
 description:
   - Lists every source that C(kjoule_source) may name - what it covers, whether it works on this host, and if not exactly why and what
     would make it work.
-  - Local sources are tried as they are. Sources that need an address are tried with the options in O(sources), and listed otherwise.
+  - Local sources are tried as they are, Kepler and Scaphandre at their usual address on loopback. Other sources that need an
+    address are tried with the options in O(sources), and listed otherwise.
   - Reads only. A host on which nothing can be read is a result, not a failure.
 options:
   sources:
@@ -89,7 +90,7 @@ ansible_facts:
               description: Whether V(auto) tries it.
               type: bool
             works:
-              description: Whether it could be read just now.
+              description: Whether it could be read just now; V(null) when it was not tried.
               type: bool
             scope:
               description: What it covers on this host. Joules of different scopes are never compared or added.

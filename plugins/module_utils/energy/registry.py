@@ -46,6 +46,9 @@ SOURCES: dict[str, Entry] = {
 #: What ``auto`` tries, in this order: what counts joules in this machine before what shows watts.
 AUTO = ("rapl", "hwmon")
 
+#: What can be tried without being told anything: on this host, or at its usual address on loopback.
+LOCAL = (*AUTO, "ipmi", "kepler", "scaphandre")
+
 #: accuracy: relative, as you have calibrated the meter. update_seconds: how often the meter renews its figure, where that is not what is
 #: usual.
 COMMON_OPTIONS = ("accuracy", "update_seconds")

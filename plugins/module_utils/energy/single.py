@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import KjouleError
 from .clocks import machine_difference, machine_time
 from .estimate import SCOPE, estimate_joules
-from .registry import AUTO, SOURCES, choose_source, make_source
+from .registry import AUTO, LOCAL, SOURCES, choose_source, make_source
 from .source import Source
 from .windows import Recorder
 
@@ -27,7 +27,7 @@ def survey(configured: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     Local sources are tried as they are, others with the options in ``configured``; those that need an address and have none are listed
     only. All are tried at once, so that one that does not answer holds up no other.
     """
-    tried = {**{name: {} for name in AUTO}, **{name: options for name, options in configured.items() if name in SOURCES}}
+    tried = {**{name: {} for name in LOCAL}, **{name: options for name, options in configured.items() if name in SOURCES}}
     with ThreadPoolExecutor(len(SOURCES)) as pool:
         pending = {name: pool.submit(_try, name, options) for name, options in tried.items()}
         rows = []
@@ -36,7 +36,7 @@ def survey(configured: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
                 found = pending[name].result()
             else:
                 options = ", ".join(entry.options)
-                found = {"works": False, "scope": None, "source": None, "why": f"not tried: name it with its options ({options})"}
+                found = {"works": None, "scope": None, "source": None, "why": f"needs to be named with its options: {options}"}
             rows.append({"name": name, "covers": entry.covers, "automatic": name in AUTO, **found})
     covers = "CPU time times a coefficient: marginal energy of the processor only, never compared with joules that were measured"
     rows.append({"name": "estimate", "covers": covers, "automatic": True, "works": True, "scope": SCOPE, "source": None, "why": None})
@@ -63,7 +63,8 @@ def lines(rows: list[dict[str, Any]]) -> list[str]:
     automatic = chosen(rows)
     result = []
     for row in rows:
-        state = "no" if not row["works"] else "works, taken by auto" if row["name"] == automatic else "works"
+        state = {True: "works", False: "does not work", None: "not tried"}[row["works"]]
+        state += ", taken by auto" if row["name"] == automatic else ""
         result.append("; ".join(part for part in (f"{row['name']}: {state}", row["scope"] or row["covers"], row["why"]) if part))
     return result
 

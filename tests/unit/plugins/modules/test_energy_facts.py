@@ -16,7 +16,8 @@ def test_a_host_learns_what_it_can_read_and_why_not_the_rest(tmp_path):
     assert (rows["rapl"]["works"], rows["rapl"]["scope"], rows["rapl"]["why"]) == (True, "rapl:package", None)
     assert rows["rapl"]["source"]["channels"][0]["name"] == "package-0"
     assert (rows["hwmon"]["works"], rows["hwmon"]["why"][:28]) == (False, "hwmon cannot be used for ene")
-    assert rows["redfish"]["why"].startswith("not tried: name it with its options (url")
+    assert rows["redfish"]["why"].startswith("needs to be named with its options: url")
+    assert rows["redfish"]["works"] is None
     assert result["lines"][0] == "rapl: works, taken by auto; rapl:package"
 
 
