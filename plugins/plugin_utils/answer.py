@@ -88,6 +88,8 @@ def headline(report: dict[str, Any]) -> str:
     if word == "equivalent":
         margin = significant(1000 * effect["equivalence"]["margin"])
         return f"{_first_up(treatment)} and {control} cost the same {where}: {size}, inside the margin of {margin} mCPU"
+    if word == "cannot tell" and report["question"]["a_against_a"]:
+        return f"The same against the same {where}: {size}, which this run cannot tell from nothing"
     if word == "cannot tell":
         return f"This run cannot tell whether {treatment} costs more than {control} {where}: {size}"
     return f"{_first_up(treatment)} minus {control} {where}: {size}; no verdict, {effect['why_no_p'] or 'too few blocks'}"

@@ -43,7 +43,7 @@ def document(report: dict[str, Any]) -> Document:
         headline=headline(report),
         verdict=verdict_word(report),
         tiles=tiles(report),
-        statements=statements(report)[1:],
+        statements=[text for text in statements(report)[1:] if text not in report["warnings"]],
         warnings=report["warnings"],
         sections=sections,
         footer=f"Run {report['run_id']} on {report['host']}, computed from its plan and journal by kjoule. Schema {report['schema']}.",
