@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a reconcile, an app and a change cost, fitted over phases with the counts that were really done; and costs at other sizes. Pure.
 
-Ordinary least squares of the cluster side's CPU-seconds of a phase, without an intercept: an empty phase costs nothing. What an app costs at rest
-without Flux is fitted on the snowflake arm and taken off before the Flux arm is fitted: there, at one interval, apps and reconciles go together.
+Ordinary least squares of the cluster side's CPU-seconds of a phase, without an intercept: an empty phase costs nothing. What an app costs
+at rest without Flux is fitted on the snowflake arm and taken off before the Flux arm is fitted: there, at one interval, apps and
+reconciles go together.
 Every valid period counts, whether its block is whole or not: nothing here is a paired comparison.
 """
 
@@ -189,7 +190,7 @@ def by_apps(rows: list[dict[str, Any]], alpha: float = 0.05) -> list[dict[str, A
 
 
 def _scales(law: str, apps: FloatArray, cpu: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Abscissa, ordinate and weights. Errors are taken as relative: a line is weighted by 1 / cpu squared, a power law is a line of logarithms."""
+    """Abscissa, ordinate and weights. Errors are relative: a line is weighted by 1 / cpu squared, a power law is a line of logarithms."""
     return (np.log(apps), np.log(cpu), np.ones_like(cpu)) if law == "power law" else (apps, cpu, 1 / cpu**2)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..module_utils.energy.estimate import estimate_joules
 from . import diagnostics, statistics
-from .plan import arm_of, attempts_of, blocks_needed, is_valid, progress, selected_attempts
+from .plan import arm_of, attempts_of, blocks_needed, is_valid, plan_of_cell, progress, selected_attempts
 
 #: Roles of components that make up the cluster side of a cost.
 CLUSTER_SIDE = ("cluster", "arm", "simulator")
@@ -654,6 +654,28 @@ def power_table(plan: dict[str, Any], metrics: dict[str, dict[str, Any]]) -> dic
         "pairs_for_margin": statistics.pairs_for(margin, deviation, alpha, WANTED_POWER) if margin and deviation else None,
         "planned": None if calibration is None else expected_power(calibration, settings),
     }
+
+
+def cell_table(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The primary effect in every cell of a plan with factors, p adjusted by Holm over the cells.
+
+    Empty without factors. The cells are never averaged: each is a comparison of its own.
+    """
+    rows = []
+    for cell in plan["settings"].get("cells", []):
+        own = plan_of_cell(plan, cell["cell"])
+        name = primary_metric(own)
+        metric = metric_table(own, select(own, records)).get(name or "")
+        if metric is not None:
+            rows.append(
+                {"cell": cell["cell"], "levels": cell["levels"], "metric": name, "unit": metric["unit"], "effect": metric["effect"]}
+            )
+    family = {str(row["cell"]): row["effect"]["p"] for row in rows if row["effect"]["p"] is not None}
+    adjusted = statistics.holm(family)
+    for row in rows:
+        row["effect"]["p_adjusted"] = adjusted.get(str(row["cell"]))
+        row["effect"]["verdict"] = statistics.verdict(row["effect"], plan["settings"]["alpha"], row["effect"]["p_adjusted"])
+    return rows
 
 
 def expected_power(calibration: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from . import attribution, carbon, checks, effects, savings
 from . import document as documents
 from .assumptions import read_assumptions
 from .calibration import calibrate
+from .costs import costs
 from .journal import Journal, with_energy
+from .plan import plan_of_cell, remaining
 from .sections import document
 from .timeline import run_order, timelines
 
@@ -59,6 +61,9 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
     ``assumed``: what the user knows better than the shipped assumptions (``assumptions.read_assumptions``).
     """
     journal = with_energy(journal)
+    whole = plan
+    # With factors the report is about one cell, and has a table of all of them.
+    plan = plan_of_cell(plan, 1 if plan["settings"].get("cells") else 0)
     settings = plan["settings"]
     header = journal.header or {}
     source = header.get("source") or {}
@@ -83,7 +88,7 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
             "valid": analysis["valid_blocks"],
             "given_up": done["blocks_given_up"],
             "periods": done["periods_recorded"],
-            "finished": done["finished"],
+            "finished": done["finished"] if whole is plan else not remaining(whole, journal.periods),
             "stopped_by": done["stopped_by"],
         },
         "primary": analysis["primary"],
@@ -106,6 +111,8 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
         "exclusions": analysis["exclusions"],
         "diagnostics": analysis["diagnostics"],
         "power": analysis["power"],
+        "cells": effects.cell_table(whole, journal.periods),
+        "costs": costs(whole, journal.periods),
         "calibration": calibrate(plan, journal.periods),
         "warnings": _warnings(plan, journal, analysis),
         "settings": {key: settings.get(key) for key in SETTINGS_SHOWN},

@@ -9,6 +9,7 @@ from . import checks, effects, pictures
 from .answer import headline, statements, tiles, verdict_word
 from .document import Block, Document, Heading, Items, Picture, Section, Table, Text
 from .pictures import scaled
+from .sizes import other_sizes
 from .sureness import sureness
 from .words import bounded, interval, joules, probability, seconds, significant
 
@@ -21,6 +22,7 @@ def document(report: dict[str, Any]) -> Document:
         sections += [
             Section("Effects", _effects(report)),
             *([Section("How sure this is", sure)] if (sure := sureness(report)) else []),
+            *([Section("What it costs at other sizes", sizes)] if (sizes := other_sizes(report)) else []),
             Section("Pictures", _pictures(report)),
             *([Section("Where the energy went", _attribution(report["attribution"]))] if report["attribution"] else []),
             Section("State", _state(report)),

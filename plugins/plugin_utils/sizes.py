@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What it costs at other sizes, as a section of the report: cells, marginal costs, intervals and numbers of apps. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .document import Block, Table, Text
+from .words import interval, probability, seconds, significant
+
+
+def other_sizes(report: dict[str, Any]) -> list[Block]:
+    """The section, or nothing where nothing was varied or counted."""
+    blocks: list[Block] = []
+    if report["cells"]:
+        rows = [
+            [
+                ", ".join(f"{name} {level}" for name, level in cell["levels"].items()),
+                interval(cell["effect"], 1000, "mCPU", sign=True),
+                probability(cell["effect"]["p_adjusted"]),
+                cell["effect"]["verdict"] or "-",
+            ]
+            for cell in report["cells"]
+        ]
+        said = f"{report['question']['effect']}, {report['primary']}; p by Holm over the cells. The rest of this report is about the first."
+        blocks += [Text(said), Table("The effect in every cell", ["cell", "effect", "p", "verdict"], rows)]
+    found = report["costs"]
+    if found is None:
+        return blocks
+    rows = [
+        [
+            entry["arm"] if entry["layout"] is None else f"{entry['arm']}, layout {entry['layout']}",
+            cost["what"],
+            f"{_band(cost)} {cost['unit']}",
+            f"{_band(cost['estimated'])} {cost['unit'].replace('CPU-seconds', 'J').replace('CPU', 'W')}",
+        ]
+        for entry in found["marginal"]
+        for cost in entry["costs"].values()
+    ]
+    blocks += [
+        Text(
+            "Fitted over the phases of all valid periods with the counts that were really done. A band holds the sampling error of the fit."
+        ),
+        Table("Marginal costs", ["side", "what", "CPU time", "energy, estimated"], rows),
+    ]
+    for curve in found["interval"]:
+        rows = [[seconds(point["interval_seconds"]), f"{_band(point, 1000)} mCPU", point["kind"]] for point in curve["points"]]
+        per_round = significant(curve["reconciles_per_round"])
+        what = f"Reconciling at rest, layout {curve['layout']}, {curve['apps']} apps, {per_round} reconciles a round"
+        blocks.append(Table(what, ["interval", "CPU", "kind"], rows, folded=True))
+    for curve in found["scale"]:
+        law = curve["law"] if curve["exponent"] is None else f"power law, exponent {curve['exponent']:.2f}"
+        rows = [
+            [point["apps"], f"{_band(point)} CPU-seconds", point["kind"], significant(curve["ready_seconds"].get(str(point["apps"])))]
+            for point in curve["points"]
+        ]
+        what = f"A deployment by {curve['arm']}, layout {curve['layout']}: {law}"
+        blocks.append(Table(what, ["apps", "cluster side", "kind", "seconds until all were ready"], rows, folded=True))
+    return blocks
+
+
+def _band(item: dict[str, Any], scale: float = 1.0) -> str:
+    return f"{significant(item['value'] * scale)} ({significant(item['low'] * scale)} to {significant(item['high'] * scale)})"
