@@ -27,6 +27,7 @@ TERMS: dict[str, tuple[str, str]] = {
     "seconds": ("CPU", "the control plane and, with Flux, its controllers, nothing to do"),
     "app_seconds": ("CPU per app", "an app at rest, without Flux"),
     "reconciles": ("CPU-seconds per reconcile", "a reconcile that changes nothing"),
+    "reconciled_apps": ("CPU-seconds per reconcile and app", "what each app in the repository adds to a reconcile"),
     "failed": ("CPU-seconds per failed reconcile", "a reconcile that fails"),
     "deployed": ("CPU-seconds per app", "the deployment of an app, its reconciles apart"),
     "changes": ("CPU-seconds per change", "a change, its reconciles apart"),
@@ -65,6 +66,7 @@ def observations(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[di
                     # During a deployment apps come up little by little: half of the time, on average.
                     "app_seconds": (before + present) / 2 * phase["seconds"],
                     "reconciles": reconciles_of(phase) - failed,
+                    "reconciled_apps": (reconciles_of(phase) - failed) * present,
                     "failed": failed,
                     "deployed": own["apps"] if kind == "deploy" else 0,
                     "changes": phase.get("changes") or 0 if kind == "update" else 0,
@@ -96,19 +98,29 @@ def marginal(rows: list[dict[str, Any]], alpha: float = 0.05) -> list[dict[str, 
     ``left_out`` are terms that these phases cannot tell apart from others, or in which nothing happened.
     """
     result = []
-    without = _fit([row for row in rows if row["arm"] == "snowflake"], ["seconds", "app_seconds", "deployed", "changes"])
-    per_app = 0.0
+    without, per_app = _fit_snowflake(rows)
     if without is not None:
-        model, used = without
-        result.append(_entry("snowflake", None, model, used, alpha, int(model.nobs)))
-        per_app = float(model.params[used.index("app_seconds")]) if "app_seconds" in used else 0.0
+        result.append(_entry("snowflake", None, without[0], without[1], alpha, int(without[0].nobs)))
     for layout in sorted({row["layout"] for row in rows if row["arm"] == "flux"}):
-        mine = [row for row in rows if row["arm"] == "flux" and row["layout"] == layout]
-        terms = ["seconds", "reconciles", "failed", "deployed", "changes"]
-        found = _fit(mine, terms if without is not None else ["seconds", "reconciles", "app_seconds", *terms[2:]], per_app)
+        found = _fit_flux(rows, layout, per_app)
         if found is not None:
-            result.append(_entry("flux", layout, found[0], found[1], alpha, len(mine)))
+            result.append(_entry("flux", layout, found[0], found[1], alpha, int(found[0].nobs)))
     return result
+
+
+def _fit_snowflake(rows: list[dict[str, Any]]) -> tuple[Any, float]:
+    """The fit of the snowflake arm, and the CPU of an app at rest by it; 0 where it cannot tell."""
+    found = _fit([row for row in rows if row["arm"] == "snowflake"], ["seconds", "app_seconds", "deployed", "changes"])
+    if found is None or "app_seconds" not in found[1]:
+        return found, 0.0
+    return found, float(found[0].params[found[1].index("app_seconds")])
+
+
+def _fit_flux(rows: list[dict[str, Any]], layout: str, per_app: float) -> Any:
+    """The fit of the Flux arm. Where sizes differ, a reconcile has a price of its own and one for every app that is in the repository."""
+    mine = [row for row in rows if row["arm"] == "flux" and row["layout"] == layout]
+    by_size = ["reconciled_apps"] if len({row["apps"] for row in mine}) > 1 else []
+    return _fit(mine, ["seconds", "reconciles", *by_size, "failed", "deployed", "changes"], per_app)
 
 
 def _entry(arm: str, layout: str | None, model: Any, used: list[str], alpha: float, phases: int) -> dict[str, Any]:
@@ -121,29 +133,36 @@ def _entry(arm: str, layout: str | None, model: Any, used: list[str], alpha: flo
 
 
 def by_interval(rows: list[dict[str, Any]], alpha: float = 0.05) -> list[dict[str, Any]]:
-    """What reconciling costs at rest at other intervals, by layout: marginal cost x reconciles of a round / interval, with a band.
+    """What reconciling costs at rest at other intervals, by layout: price of a reconcile x reconciles of a round / interval, with a band.
 
-    ``kind`` is ``fitted`` inside the measured intervals, ``extrapolated`` outside.
+    For the largest number of apps that was measured. ``kind`` is ``fitted`` inside the measured intervals, ``extrapolated`` outside.
     """
     result = []
-    for entry in marginal(rows, alpha):
-        cost = entry["costs"].get("reconciles")
-        steady = [row for row in rows if row["arm"] == "flux" and row["layout"] == entry["layout"] and row["kind"] == "steady"]
-        if entry["arm"] != "flux" or cost is None or not steady:
+    _without, per_app = _fit_snowflake(rows)
+    for layout in sorted({row["layout"] for row in rows if row["arm"] == "flux"}):
+        steady = [row for row in rows if row["arm"] == "flux" and row["layout"] == layout and row["kind"] == "steady"]
+        found = _fit_flux(rows, layout, per_app)
+        if not steady or found is None or "reconciles" not in found[1]:
             continue
-        measured = sorted({row["interval_seconds"] for row in steady})
+        model, used = found
         apps = max(row["apps"] for row in steady)
+        price = np.array([{"reconciles": 1.0, "reconciled_apps": float(apps)}.get(term, 0.0) for term in used])
+        value, error = float(price @ model.params), math.sqrt(max(0.0, float(price @ model.cov_params() @ price)))
+        half = float(stats.t.isf(alpha / 2, model.df_resid)) * error
+        measured = sorted({row["interval_seconds"] for row in steady})
         rounds = [row["reconciles"] * row["interval_seconds"] / row["seconds"] for row in steady if row["apps"] == apps]
         per_round = math.fsum(rounds) / len(rounds)
         points = [
             {
                 "interval_seconds": interval,
                 "kind": "fitted" if measured[0] <= interval <= measured[-1] else "extrapolated",
-                **{key: cost[key] * per_round / interval for key in ("value", "low", "high")},
+                "value": value * per_round / interval,
+                "low": (value - half) * per_round / interval,
+                "high": (value + half) * per_round / interval,
             }
             for interval in sorted({*INTERVALS, *measured})
         ]
-        result.append({"layout": entry["layout"], "apps": apps, "reconciles_per_round": per_round, "unit": "CPU", "points": points})
+        result.append({"layout": layout, "apps": apps, "reconciles_per_round": per_round, "unit": "CPU", "points": points})
     return result
 
 

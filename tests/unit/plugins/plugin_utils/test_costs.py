@@ -81,7 +81,14 @@ def test_failed_reconciles_have_a_price_of_their_own():
         "changes": 0,
     }
     rows = [
-        {**base, "seconds": 10.0, "reconciles": good, "failed": bad, "cpu_seconds": 0.5 + 0.02 * good + 0.07 * bad + wobble}
+        {
+            **base,
+            "seconds": 10.0,
+            "reconciles": good,
+            "reconciled_apps": good,
+            "failed": bad,
+            "cpu_seconds": 0.5 + 0.02 * good + 0.07 * bad + wobble,
+        }
         for good, bad, wobble in ((10, 0, 0.001), (20, 0, -0.001), (10, 5, 0.001), (5, 10, -0.001), (0, 20, 0.0), (30, 1, 0.0))
     ]
     (found,) = costs.marginal(rows)
@@ -95,3 +102,34 @@ def test_invalid_periods_and_empty_runs_count_nothing():
     assert costs.costs(plan, [invalid(record) for record in records]) is None
     half = [*records[:-1], invalid(records[-1])]
     assert len(costs.observations(plan, half)) < len(costs.observations(plan, records))
+
+
+def test_what_the_repository_adds_to_a_reconcile_is_told_apart_where_sizes_differ():
+    base = {
+        "arm": "flux",
+        "layout": "one",
+        "kind": "steady",
+        "interval_seconds": 10,
+        "app_seconds": 0.0,
+        "deployed": 0,
+        "changes": 0,
+        "failed": 0,
+    }
+    rows = [
+        {
+            **base,
+            "apps": apps,
+            "seconds": 10.0,
+            "reconciles": number,
+            "reconciled_apps": number * apps,
+            "cpu_seconds": 0.5 + number * (0.02 + 0.01 * apps) + wobble,
+        }
+        for apps, number, wobble in ((1, 10, 0.001), (1, 30, -0.001), (20, 10, 0.001), (20, 20, -0.001), (50, 5, 0.0), (50, 15, 0.0))
+    ]
+    (found,) = costs.marginal(rows)
+    assert found["costs"]["reconciles"]["value"] == pytest.approx(0.02, rel=0.05)
+    assert found["costs"]["reconciled_apps"]["value"] == pytest.approx(0.01, rel=0.05)
+    (curve,) = costs.by_interval(rows)
+    assert curve["apps"] == 50
+    ten = next(point for point in curve["points"] if point["interval_seconds"] == 10)
+    assert ten["value"] == pytest.approx(10 * (0.02 + 0.5) / 10, rel=0.05)
