@@ -13,7 +13,7 @@ import math
 from typing import Any
 
 import numpy as np
-import statsmodels.api as sm  # type: ignore[import-untyped]
+import statsmodels.api as sm
 from scipy import stats
 
 from .effects import cpu_of, estimated_interval, reconciles_of
