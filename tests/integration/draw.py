@@ -32,7 +32,7 @@ def draw(panels: list[dict[str, Any]], ask: Callable[[str], Lines], windows: lis
                 axis.plot(minutes, values, ".", markersize=3, label=name)
         for name, first, last in windows:
             axis.axvspan(first, last, color="tab:blue", alpha=0.08)
-            axis.text(first, axis.get_ylim()[1], f" {name}", fontsize=7, va="top")
+            axis.text(first, axis.get_ylim()[1], f"{name} ", fontsize=6, va="top", rotation=90)
         axis.set_ylim(bottom=0)
         axis.set_title(panel["title"], loc="left", fontsize=10)
         axis.set_ylabel("W")
