@@ -33,7 +33,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(count):
             base["host"] = f"host-{number:04d}.example.org"
-            base["metrics"]["rest"]["effect"]["mean"] = generator.gauss(0.04, 0.01)
+            effect, shift = base["metrics"]["rest"]["effect"], generator.gauss(0, 0.01)
+            effect.update({end: effect[end] + shift for end in ("mean", "low", "high")})
             (Path(folder) / f"{number}.json").write_bytes(report.to_json(base))
         begin = time.perf_counter()
         reports = [report.read_report(Path(folder) / f"{number}.json") for number in range(count)]

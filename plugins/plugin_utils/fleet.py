@@ -226,7 +226,11 @@ def document(fleet: dict[str, Any]) -> Document:
     """The fleet's page."""
     sections = []
     for number, group in enumerate(fleet["groups"], start=1):
-        title = "All hosts" if len(fleet["groups"]) == 1 else f"Group {number}: {len(group['hosts'])} hosts"
+        title = (
+            "All hosts"
+            if len(fleet["groups"]) == 1
+            else f"Group {number}: {len(group['hosts'])} host{'s' if len(group['hosts']) != 1 else ''}"
+        )
         sections.append(Section(title, _group_blocks(group)))
     apart = len(fleet["groups"]) > 1
     if fleet["missing"]:
