@@ -35,7 +35,7 @@ else \
 fi
 endef
 
-.PHONY: help answer full report compare setup setup-dev test lint unit unit-other browser integration validate bench format lock build clean clean-cache teardown
+.PHONY: help answer full report compare setup setup-dev test lint unit unit-other browser integration validate bench format lock build clean clean-cache teardown test-vm
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -116,6 +116,9 @@ integration: setup-dev browser ## Tests on real binaries and real labs
 
 validate: setup ## Put the statistics on simulated truth and write docs/validation.md (a minute)
 	@PYTHONPATH=collections python bench/validate.py
+
+test-vm: setup-dev ## What needs a kernel of its own, in a virtual machine; needs root, qemu and debootstrap
+	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s vm
 
 bench: setup-dev ## How long a lab takes, how far off energy readers are, what measuring costs
 	@$(PLAYBOOK) --tags prepare,lab,stack > /dev/null

@@ -72,7 +72,7 @@ class Sshd:
         return len(pids)
 
     def end(self) -> None:
-        self.process.terminate()
+        self.process.kill()  # unshare ignores what is polite, and takes everything in its namespace along
         self.process.wait(timeout=20)
 
 

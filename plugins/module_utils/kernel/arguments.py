@@ -13,7 +13,7 @@ from . import tokens
 from .files import Change, Record, check_writable, read, read_text, write
 from .loaders import Line, Loader, detect
 
-COMMAND_SECONDS = 600.0  # grub-mkconfig with os-prober looks into every disk
+COMMAND_SECONDS = 1800.0  # grub-mkconfig with os-prober looks into every disk
 Runner = Callable[[list[str]], None]
 
 
