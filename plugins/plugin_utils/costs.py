@@ -17,7 +17,7 @@ import statsmodels.api as sm
 from scipy import stats
 
 from .effects import cpu_of, estimated_interval, reconciles_of
-from .plan import arm_of, cell_of, is_valid, plan_of_cell
+from .plan import arm_of, is_valid, plan_of_cell
 from .statistics import FloatArray
 
 #: Phases whose work is counted; drift and prune hold hand edits, install and teardown other things.
@@ -41,7 +41,8 @@ FEWEST_SIZES = 3
 def observations(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each counted phase of each valid period: arm, layout, interval, kind, cpu_seconds, and the terms."""
     rows = []
-    settings = {block["block"]: plan_of_cell(plan, cell_of(plan, block["block"]))["settings"] for block in plan["blocks"]}
+    by_cell = {cell: plan_of_cell(plan, cell)["settings"] for cell in {block.get("cell", 0) for block in plan["blocks"]}}
+    settings = {block["block"]: by_cell[block.get("cell", 0)] for block in plan["blocks"]}
     for record in records:
         own = settings.get(record["block"])
         if own is None or not is_valid(record):
