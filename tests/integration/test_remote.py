@@ -19,11 +19,14 @@ from pathlib import Path
 import pytest
 from tiny import binaries
 
-pytestmark = pytest.mark.integration
-
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(SSHD is None or os.geteuid() != 0, reason="needs sshd (apt install openssh-server) and root, for pid namespaces"),
+]
 
 
 def free_port() -> int:
@@ -78,7 +81,6 @@ class Sshd:
 
 @pytest.fixture
 def sshds(tmp_path: Path) -> Iterator[dict[str, Sshd]]:
-    assert SSHD, "no sshd here: apt install openssh-server"
     servers = {}
     for name in ("near", "far"):
         folder = tmp_path / f"sshd-{name}"
