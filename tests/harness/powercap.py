@@ -113,7 +113,7 @@ class Tree:
         return sum(zone.shape.joules(end) - zone.shape.joules(begin) for zone in self.zones)
 
 
-class Simulation:
+class Simulation(SimulatedTime):
     """A tree in time of one's own. It is the clock of a source: a reading takes some microseconds, and shows what the counters hold
     half-way.
 
@@ -123,7 +123,7 @@ class Simulation:
     def __init__(self, root: Path, zones: list[Zone], seed: int = 1) -> None:
         self.tree = Tree(root, zones)
         self._open = [(zone, os.open(self.tree.file(zone), os.O_WRONLY)) for zone in zones]
-        self.time = SimulatedTime(self._show, seed)
+        super().__init__(self._show_in_place, seed)
 
     def close(self) -> None:
         for _zone, descriptor in self._open:
@@ -131,9 +131,9 @@ class Simulation:
         self._open.clear()
 
     def truth_joules(self, begin_ns: int, end_ns: int) -> float:
-        return self.tree.truth_joules(self.time.seconds(begin_ns), self.time.seconds(end_ns))
+        return self.tree.truth_joules(self.seconds(begin_ns), self.seconds(end_ns))
 
-    def _show(self, t: float) -> None:
+    def _show_in_place(self, t: float) -> None:
         if any(zone.gone is not None for zone in self.tree.zones):
             self.tree.show(t)
             return

@@ -78,11 +78,11 @@ def counter_windows(shape: str, folder: Path) -> list[Injected]:
         ]  # fmt: skip
         zones[0].start_uj = zones[0].range_uj - chance.randrange(10**6, 2 * 10**10)
         simulation = Simulation(folder / str(host), zones, seed=host)
-        source = RaplSource(str(simulation.tree.root), clock=simulation.time)
+        source = RaplSource(str(simulation.tree.root), clock=simulation)
         source.update_seconds = zones[0].slowest_update_seconds
         for number in range(20):
-            simulation.time.advance(chance.random() * 5)
-            result.append(measure(simulation.time, source, simulation.truth_joules, length(chance, number), 5.0))
+            simulation.advance(chance.random() * 5)
+            result.append(measure(simulation, source, simulation.truth_joules, length(chance, number), 5.0))
         simulation.close()
     return result
 
@@ -128,9 +128,9 @@ def test_the_uncertainty_of_a_gauge_covers_what_happened_between_its_figures(sha
 
 def one_window(folder: Path, zones: list[Zone], seconds: float = 60.0, sample_seconds: float = 1.0, before: float = 5.0) -> Injected:
     simulation = Simulation(folder, zones)
-    source = RaplSource(str(folder), clock=simulation.time)
-    simulation.time.advance(before)
-    result = measure(simulation.time, source, simulation.truth_joules, seconds, sample_seconds)
+    source = RaplSource(str(folder), clock=simulation)
+    simulation.advance(before)
+    result = measure(simulation, source, simulation.truth_joules, seconds, sample_seconds)
     simulation.close()
     return result
 

@@ -37,7 +37,7 @@ SLEW = 500e-6
 STEAL_SHARE = 0.01
 #: Standard errors of the mean of samples taken at unrelated moments, for a bound that holds in more than 99 of 100 windows.
 SAMPLING_SIGMAS = 3.0
-#: A gauge has to have shown so many figures for its uncertainty to be told from them.
+#: A meter has to have renewed its figure so often for the uncertainty to be told from what it showed.
 FEW_UPDATES = 10
 #: How long a fast counter is watched to see how often it really moves.
 LOOK_SECONDS = 0.1
@@ -98,8 +98,8 @@ def energy_window(
     parts["accuracy_joules"] = abs(total) * (source.accuracy.relative or 0.0)
     failed = sum(1 for miss in misses if not miss.vanished)
     warnings = [f"{failed} of {failed + len(readings)} readings failed"] if failed else []
-    if source.kind == "gauge" and seconds < FEW_UPDATES * source.update_seconds:
-        warnings.append(f"short: fewer than {FEW_UPDATES} figures of the meter, too few to tell how sure the joules are")
+    if seconds < FEW_UPDATES * source.update_seconds:
+        warnings.append(f"short: fewer than {FEW_UPDATES} updates of the meter, too few to tell how sure the joules are")
     return {
         "source": source.name,
         "scope": source.scope,

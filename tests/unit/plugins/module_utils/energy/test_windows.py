@@ -201,6 +201,12 @@ def test_none_of_the_averages_of_a_gauge_is_missed_and_none_is_fetched_needlessl
     assert sample_interval(Meter("gauge", update_seconds=0.01), 1.0) == 0.5
 
 
+def test_a_window_in_which_a_counter_had_no_time_to_move_is_said_to_be_short():
+    still = window([at(0, 7), at(0.005, 7)])
+    assert (still["valid"], still["joules"], still["warnings"][0][:6]) == (True, 0.0, "short:")
+    assert window([at(0, 7), at(0.5, 8)])["warnings"] == []
+
+
 def test_a_window_too_short_for_a_gauge_is_said_to_be():
     readings = [at(second, 40.0) for second in range(6)]
     assert window(readings, Meter("gauge", update_seconds=0.5))["warnings"] == []
