@@ -35,7 +35,7 @@ else \
 fi
 endef
 
-.PHONY: help answer full report compare setup setup-dev test lint unit unit-other browser integration validate bench format lock build clean clean-cache teardown test-vm
+.PHONY: help answer full report compare setup setup-dev test lint unit unit-other test-programs integration validate bench format lock build clean clean-cache teardown test-vm
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -105,10 +105,10 @@ unit-other: setup-dev ## The same on the other line of ansible-core, where a Pyt
 	python -m pytest -q -p no:cacheprovider tests/unit; \
 	ansible-playbook site.yml -i $(INVENTORY) --syntax-check
 
-browser: ## Chromium for the tests of the pages: Debian's, if this is root
-	@.ci/browser
+test-programs: ## Programs of the distribution that tests talk to (Chromium, Prometheus, ipmitool, sshd): Debian's, if this is root
+	@.ci/test_programs
 
-integration: setup-dev browser ## Tests on real binaries and real labs
+integration: setup-dev test-programs ## Tests on real binaries and real labs
 	@echo "kjoule: getting the binaries, as 'make answer' does"
 	@$(PLAYBOOK) --tags prepare,lab,stack
 	@echo "kjoule: integration tests"
