@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The pages as a browser shows them: Chromium, headless, driven by Playwright, and axe-core for who cannot see or point.
 
-Needs Chromium: the one that KJOULE_CHROMIUM names, or one on the PATH (``make test-programs`` installs Debian's, as root). Without it the tests
-are reported as not run.
+Needs Chromium: the one that KJOULE_CHROMIUM names, or one on the PATH (``make test-programs`` installs Debian's, as root). Without it the
+tests are reported as not run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHROMIUM = (
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(CHROMIUM is None, reason="not run: no Chromium here; make test-programs (as root), or KJOULE_CHROMIUM=/path/to/chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason="not run: no Chromium here; make test-programs as root, or set KJOULE_CHROMIUM"),
 ]
 
 PAGES = {
