@@ -192,7 +192,8 @@ def _provenance(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]
         "journal": {
             "tool_version": header.get("tool_version"),
             "started_at": header.get("started_at"),
-            "finished_at": max((record["finished_at"] for record in journal.periods if record.get("finished_at")), default=None),
+            # Of the last record, not the latest time: a clock can be set back.
+            "finished_at": next((record["finished_at"] for record in reversed(journal.periods) if record.get("finished_at")), None),
             "torn_line": journal.torn is not None,
         },
         "host": header.get("host") or {},

@@ -125,7 +125,7 @@ def _records(reports_dir: str | Path, run_id: str, host: str, plan: dict[str, An
 
 
 def _unfinished_run(reports_dir: str | Path, wanted: dict[str, dict[str, Any]]) -> str | None:
-    """The newest run that has the same settings on these hosts and has periods left on one of them. Damaged runs are not picked."""
+    """The newest run of this version with the same settings on these hosts and periods left on one of them. Damaged ones are not picked."""
     candidates: list[tuple[str, str]] = []
     root = Path(reports_dir)
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
@@ -137,7 +137,7 @@ def _unfinished_run(reports_dir: str | Path, wanted: dict[str, dict[str, Any]]) 
                 stored = read_plan(run_files(root, folder.name, host)["plan"])
                 if stored is None:
                     continue
-                if stored["settings_hash"] != plan["settings_hash"] or stored["host"] != host:
+                if any(stored[key] != plan[key] for key in ("settings_hash", "host", "tool_version")):
                     break
                 unfinished = unfinished or bool(remaining(stored, _records(root, folder.name, host, stored)))
             except KjouleError:
@@ -163,8 +163,8 @@ def choose_run(
     """Continue a run or start one, for all hosts at once; reads, but writes nothing.
 
     ``now`` is the ISO time for new plans, ``stamp`` the same as ``YYYYmmdd-HHMMSS``. With ``run_id`` the run is continued
-    if the stored plans have the same settings and refused otherwise; without it the newest unfinished run with the same
-    settings is continued.
+    if the stored plans are of this version and have the same settings, and refused otherwise; without it the newest
+    unfinished run for which that holds is continued.
     """
     if not options_by_host:
         raise KjouleError("hosts", expected="at least one host", seen="none", next_step="check the inventory and --limit")
@@ -227,6 +227,13 @@ def choose_run(
                 expected="the same settings to continue it",
                 seen="; ".join(differences),
                 next_step="use the settings of the stored plan, or another run_id",
+            )
+        if stored["tool_version"] != tool_version:
+            raise KjouleError(
+                f"run {chosen} on {host} was begun with another version of kjoule",
+                expected=f"version {stored['tool_version'] or 'unknown'}",
+                seen=tool_version or "unknown",
+                next_step=f"install version {stored['tool_version']} again to finish it, or begin a new run with another kjoule_run_id",
             )
         plans[host] = stored
     records = {host: [] if host in new_hosts else _records(reports_dir, chosen, host, plan) for host, plan in plans.items()}

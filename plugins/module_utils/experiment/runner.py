@@ -6,7 +6,6 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from ..energy.registry import choose_source
 from ..errors import KjouleError
 from ..lab.process import sweep
 from .controller import ControllerWatch
@@ -74,14 +73,16 @@ def _locked_period(
     check_space(state_dir)
     path = journal_path(state_dir, plan["run_id"])
     header = read_header(path)
-    if header is None:
-        header = _header(plan, binaries, host)
-    else:
+    if header is not None:
         check_header(header, plan)
         _check_binaries(header, binaries)
     leftovers = sweep(state_dir)
     period = Period(plan, item, {name: entry["path"] for name, entry in binaries.items()}, state_dir)
     try:
+        if header is None:
+            header = _header(plan, binaries, host, period.source_description)
+        else:
+            _check_source(header["source"], period.source_description)
         record = period.run()
     finally:
         period.end()  # once more, for a signal that came while it was ending; there is no second signal
@@ -99,10 +100,7 @@ def release(state_dir: str, plan: dict[str, Any], controller: dict[str, Any]) ->
     return release_lease(state_dir, plan["run_id"], controller)
 
 
-def _header(plan: dict[str, Any], binaries: dict[str, dict[str, Any]], host: str) -> dict[str, Any]:
-    source, description = choose_source(plan["settings"].get("source"))
-    if source is not None:
-        source.close()
+def _header(plan: dict[str, Any], binaries: dict[str, dict[str, Any]], host: str, source: dict[str, Any]) -> dict[str, Any]:
     return {
         "kind": "header",
         "schema": SCHEMA,
@@ -112,7 +110,7 @@ def _header(plan: dict[str, Any], binaries: dict[str, dict[str, Any]], host: str
         "started_at": _now(),
         "host": host_facts(host),
         "binaries": {name: {key: entry.get(key) for key in ("version", "sha256", "origin")} for name, entry in sorted(binaries.items())},
-        "source": description,
+        "source": source,
     }
 
 
@@ -127,3 +125,16 @@ def _check_binaries(header: dict[str, Any], binaries: dict[str, dict[str, Any]])
                 seen=str(now),
                 next_step="begin a new run with another kjoule_run_id",
             )
+
+
+def _check_source(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """A run goes on only with the source and scope that it began with: ``auto`` may find another one after a reboot."""
+    keys = ("name", "kind", "scope")
+    if any(before.get(key) != now.get(key) for key in keys):
+        why = "".join(f"; {reason}" for reason in now.get("unavailable") or [])
+        raise KjouleError(
+            "the energy source is not the one that this run began with",
+            expected=", ".join(f"{key} {before.get(key)}" for key in keys),
+            seen=", ".join(f"{key} {now.get(key)}" for key in keys) + why,
+            next_step="make the first source work again and run the same command, or begin a new run with another kjoule_run_id",
+        )

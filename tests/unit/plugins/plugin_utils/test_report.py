@@ -83,6 +83,19 @@ def test_warnings_name_steal_errors_and_restarts():
     assert "restarted" in text
 
 
+def test_a_clock_that_was_set_back_changes_no_figure_and_no_order():
+    def set_back(rows):
+        times = [f"2024-05-01T{23 - number:02d}:00:00Z" for number in range(len(rows))]
+        return [{**row, "started_at": time, "finished_at": time} for row, time in zip(rows, times)]
+
+    straight, back = make(), make(change=set_back)
+    order = [(row["block"], row["label"], row["value"]) for row in back["run_order"]]
+    assert order == [(row["block"], row["label"], row["value"]) for row in straight["run_order"]]
+    assert [row["started_at"][11:13] for row in back["run_order"]] == [f"{23 - number:02d}" for number in range(12)]
+    assert back["provenance"]["journal"]["finished_at"] == "2024-05-01T12:00:00Z"
+    assert {key for key in back if back[key] != straight[key]} == {"run_order", "provenance"}
+
+
 def test_energy_that_the_controller_read_is_measured_energy_computed_again_from_the_journal_alone():
     """10 W more under flux than under snowflake, read through Prometheus after the periods."""
     from ansible_collections.kjoule.bench.plugins.plugin_utils import journal as journals

@@ -8,7 +8,7 @@ from ansible_collections.kjoule.bench.plugins.plugin_utils import runs
 from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, records
 
 
-def choose(folder, hosts=("a",), run_id=None, minute=0, seed=7, write=True, **options):
+def choose(folder, hosts=("a",), run_id=None, minute=0, seed=7, write=True, version="0.1.0", **options):
     choice = runs.choose_run(
         folder,
         {host: dict(options) for host in hosts},
@@ -16,6 +16,7 @@ def choose(folder, hosts=("a",), run_id=None, minute=0, seed=7, write=True, **op
         now=f"2024-05-01T10:{minute:02d}:00Z",
         stamp=f"20240501-10{minute:02d}00",
         drawn_seed=seed,
+        tool_version=version,
     )
     if write:
         runs.write_plans(folder, choice)
@@ -74,6 +75,18 @@ def test_a_named_run_with_other_settings_is_refused_with_both_values(tmp_path):
         choose(tmp_path, run_id="mine", blocks=8, apps=4)
     assert "blocks: 6 -> 8" in str(error.value)
     assert "apps: 5 -> 4" in str(error.value)
+
+
+def test_a_named_run_of_another_version_is_refused_with_both_versions(tmp_path):
+    choose(tmp_path, run_id="mine")
+    with pytest.raises(KjouleError, match=r"another version of kjoule: expected version 0\.1\.0, saw 0\.2\.0.*another kjoule_run_id"):
+        choose(tmp_path, run_id="mine", version="0.2.0")
+
+
+def test_an_unfinished_run_of_another_version_is_left_and_a_new_one_begun(tmp_path):
+    choose(tmp_path)
+    assert choose(tmp_path, minute=1, version="0.2.0").run_id == "20240501-100100-quick"
+    assert choose(tmp_path, minute=2).run_id == "20240501-100000-quick"
 
 
 def test_a_named_run_is_continued_even_when_finished(tmp_path):

@@ -20,11 +20,15 @@ ITEM = {"period_id": "b01-p1-a1", "block": 1, "position": 1, "attempt": 1, "arm"
 BINARIES = {"etcd": {"path": "/nowhere/etcd", "version": "3.6", "sha256": "ab", "origin": "built", "more": 1}}
 
 
+SOURCE = {"name": "rapl", "kind": "counter", "scope": "rapl:package+dram", "unavailable": []}
+
+
 class StubPeriod:
     """Stands for Period: ``run`` does what the test says and returns a record, ``end`` is counted."""
 
     made: list[StubPeriod]
     during = staticmethod(lambda: None)
+    source_description = SOURCE
 
     def __init__(self, plan, item, binaries, state_dir):
         self.item, self.binaries, self.state_dir, self.ended = item, binaries, state_dir, 0
@@ -76,7 +80,7 @@ def test_header_and_record_are_written_and_the_next_period_adds_its_own(tmp_path
     header, record = measure()
     assert lines(tmp_path) == [header, record]
     assert header["binaries"] == {"etcd": {"version": "3.6", "sha256": "ab", "origin": "built"}}
-    assert (header["plan_hash"], header["host"]["name"], header["source"]["kind"]) == ("h", "web1", "estimate")
+    assert (header["plan_hash"], header["host"]["name"], header["source"]["kind"]) == ("h", "web1", "counter")
     assert isinstance(record["leftovers"], list)
     assert stub.made[0].binaries == {"etcd": "/nowhere/etcd"}
     _header, second = measure({**ITEM, "period_id": "b01-p2-a1"})
@@ -92,6 +96,46 @@ def test_other_binaries_than_those_it_began_with_are_refused(tmp_path, measure, 
         measure(binaries={**BINARIES, "kwok": BINARIES["etcd"]})
     assert len(stub.made) == 1
     assert len(lines(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"scope": "rapl:package"}, "saw name rapl, kind counter, scope rapl:package; no memory."),
+        (
+            {"name": "estimate", "kind": "estimate", "scope": "estimate:cpu-time", "unavailable": ["rapl: readable by root only"]},
+            "saw name estimate, kind estimate, scope estimate:cpu-time; rapl: readable by root only",
+        ),
+    ],
+)
+def test_another_scope_than_the_one_it_began_with_is_refused_and_both_are_shown(tmp_path, measure, stub, controller, now, words):
+    measure()
+    stub.source_description = {**stub.source_description, "unavailable": ["no memory"], **now}
+    with pytest.raises(KjouleError) as error:
+        measure({**ITEM, "period_id": "b01-p2-a1"})
+    assert "expected name rapl, kind counter, scope rapl:package+dram" in str(error.value)
+    assert words in str(error.value)
+    assert "another kjoule_run_id" in str(error.value)
+    assert stub.made[1].ended == 1
+    assert len(lines(tmp_path)) == 2
+    assert is_free(tmp_path, controller)
+
+
+def test_a_source_that_is_the_same_in_other_words_is_the_same(tmp_path, measure, stub):
+    measure()
+    stub.source_description = {**stub.source_description, "update_seconds": 0.002, "unavailable": ["psys: not there"]}
+    measure({**ITEM, "period_id": "b01-p2-a1"})
+    assert len(lines(tmp_path)) == 3
+
+
+def test_a_run_goes_on_after_a_reboot(tmp_path, measure):
+    header, record = measure()
+    before = {**header, "host": {**header["host"], "boot_id": "the boot before"}}
+    path = tmp_path / "runs" / "r" / "journal.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in (before, record)))
+    header, second = measure({**ITEM, "period_id": "b01-p2-a1"})
+    assert header == before
+    assert lines(tmp_path) == [before, record, second]
 
 
 def test_a_journal_of_another_plan_is_left_alone(tmp_path, measure):
