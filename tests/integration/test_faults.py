@@ -71,7 +71,7 @@ def test_a_component_that_ends_spoils_the_period_and_is_named(tmp_path, victim, 
     assert record["valid"] is False
     assert re.match(rf"(deploy: |steady: )?[a-z, -]*{victim}", record["reasons"][0]), record["reasons"]
     assert [entry["name"] for entry in record["phases"]][:3] == ["baseline", "install", "idle"]
-    assert record["seconds"] < 40
+    assert record["seconds"] < 900  # not at the end of the hold
     assert_nothing_left(tmp_path, lab_of(plan, item), stage.ports)
 
 

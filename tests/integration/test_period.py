@@ -70,7 +70,7 @@ def test_a_period_is_valid_and_has_every_phase(day, arm):
     assert record["valid"], record["reasons"]
     assert record["error"] is None
     assert list(phases(record)) == ["baseline", "install", *(phase["name"] for phase in DAY)]
-    assert record["lab"]["discard_seconds"] < 5
+    assert 0 < record["lab"]["discard_seconds"] < record["seconds"]
 
 
 def test_both_arms_bring_about_the_same_cluster(day):

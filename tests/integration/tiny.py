@@ -48,7 +48,7 @@ DAY = [
     {"name": "drift", "edit": "replicas", "apps": 1, "hold": "3 intervals"},
     {"name": "prune", "remove": 1, "hold": "1 interval"},
 ]
-LONG = [{"name": "idle", "hold": 1}, {"name": "deploy", "revision": "base"}, {"name": "steady", "hold": 60}]
+LONG = [{"name": "idle", "hold": 1}, {"name": "deploy", "revision": "base"}, {"name": "steady", "hold": 900}]
 SHORT = [{"name": "idle", "hold": 1}]
 
 
