@@ -15,7 +15,7 @@ RUNS = sorted(path.name for path in GALLERY.iterdir() if path.is_dir())
 
 
 def test_there_is_a_run_to_look_at():
-    assert "snowflake-against-itself" in RUNS
+    assert {"snowflake-against-itself", "snowflake-and-flux-ab"} <= set(RUNS)
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -33,3 +33,10 @@ def test_the_same_against_the_same_is_not_called_different():
     assert plan["settings"]["arms"] == ["snowflake", "snowflake"]
     report = reports.read_report(run_files(GALLERY, "snowflake-against-itself", "local")["json"])
     assert report["metrics"]["rest"]["effect"]["verdict"] != "different"
+
+
+def test_flux_against_the_snowflake_is_different_with_an_interval_clear_of_nought():
+    report = reports.read_report(run_files(GALLERY, "snowflake-and-flux-ab", "local")["json"])
+    effect = report["metrics"]["rest"]["effect"]
+    assert effect["verdict"] == "different"
+    assert effect["low"] > 0
