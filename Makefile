@@ -120,8 +120,9 @@ validate: setup ## Put the statistics on simulated truth and write docs/validati
 test-vm: setup-dev ## What needs a kernel of its own, in a virtual machine; needs root, qemu and debootstrap
 	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s vm
 
-bench: setup-dev ## How long a lab takes, how far off energy readers are, what measuring costs
+bench: setup-dev ## How long a lab and an analysis take, how far off energy readers are, what measuring costs
 	@$(PLAYBOOK) --tags prepare,lab,stack > /dev/null
+	@PYTHONPATH=collections python bench/analysis.py
 	@PYTHONPATH=collections python bench/fleet.py
 	@PYTHONPATH=collections python bench/lab.py
 	@PYTHONPATH=collections:tests python bench/energy.py

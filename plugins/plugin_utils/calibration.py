@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import diagnostics, statistics
-from .effects import WANTED_POWER, metric_table, primary_metric, select
+from .effects import WANTED_POWER, metric_table, primary_metric, select, values_of
 from .plain import sha256_of
 
 SCHEMA = "kjoule.calibration/1"
@@ -45,7 +45,8 @@ def calibrate(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, 
     """
     settings = plan["settings"]
     name = primary_metric(plan)
-    metric = metric_table(plan, select(plan, records)).get(name or "")
+    selected = select(plan, records)
+    metric = metric_table(plan, selected, values_of(selected)).get(name or "")
     if settings["arms"][0] != settings["arms"][1] or metric is None or metric["effect"]["n"] < 2:
         return None
     first, second = (metric["sides"][label]["values"] for label in settings["labels"])

@@ -37,6 +37,8 @@ COUNTS: dict[str, str] = {"drifted": "drift", "orphans": "prune"}
 EXTRAPOLATED_INTERVAL_SECONDS = 600
 #: block -> label -> the record that counts
 Selected = dict[int, dict[str, dict[str, Any]]]
+#: block -> label -> the metrics of that record
+Values = dict[int, dict[str, dict[str, "float | None"]]]
 HOURS_PER_YEAR = 8760
 #: The power at which a smallest detectable effect is stated.
 WANTED_POWER = 0.8
@@ -53,7 +55,7 @@ def phases_of(record: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 def cpu_of(phase: dict[str, Any], roles: tuple[str, ...] = CLUSTER_SIDE) -> float:
     """CPU-seconds of the components that play one of ``roles``. A component without a role counts for the cluster side."""
     components = phase.get("components") or {}
-    return math.fsum(seconds for name, seconds in phase["cpu_seconds"].items() if components.get(name, "cluster") in roles)
+    return math.fsum([seconds for name, seconds in phase["cpu_seconds"].items() if components.get(name, "cluster") in roles])
 
 
 def actor_of(phase: dict[str, Any]) -> float:
@@ -191,31 +193,34 @@ def reconcile_rate(record: dict[str, Any], kind: str) -> float | None:
     return sum(reconciles_of(phase) for phase in phases) / math.fsum(phase["seconds"] for phase in phases) if _usable(phases) else None
 
 
-def reconcile_cost(record: dict[str, Any], without: dict[str, Any] | None) -> dict[str, float] | None:
+def reconcile_cost(
+    record: dict[str, Any], metrics: dict[str, float | None], without: dict[str, float | None] | None
+) -> dict[str, float] | None:
     """What a reconcile costs in one block: ``{cpu_seconds, per_second, reconciles}``; None if too little was counted.
 
-    The slope between two points of this side: idle (Flux looks after itself only) and steady (and after the apps). ``without`` is the
-    other side of the block where it has no Flux: its own difference between steady and idle, the cost of having the workload at all, is
-    taken off.
+    The slope between two points of this side: idle (Flux looks after itself only) and steady (and after the apps). ``metrics`` are those of
+    the record, ``without`` those of the other side of the block where it has no Flux: its own difference between steady and idle, the cost
+    of having the workload at all, is taken off.
     """
-    metrics = period_metrics(record)
     idle_rate, steady_rate = reconcile_rate(record, "idle"), reconcile_rate(record, "steady")
     rest, idle = metrics["rest"], metrics["idle"]
     if rest is None or idle is None or idle_rate is None or steady_rate is None or steady_rate <= idle_rate:
         return None
     if without is not None:
-        other = period_metrics(without)
-        if other["rest"] is None or other["idle"] is None:
+        if without["rest"] is None or without["idle"] is None:
             return None
-        rest, idle = rest - other["rest"], idle - other["idle"]
+        rest, idle = rest - without["rest"], idle - without["idle"]
     cost = (rest - idle) / (steady_rate - idle_rate)
     number = sum(reconciles_of(phase) for phase in phases_of(record, "steady"))
     return {"cpu_seconds": cost, "per_second": steady_rate, "reconciles": number}
 
 
-def _reconcile_costs(plan: dict[str, Any], selected: Selected, label: str) -> list[dict[str, float]]:
+def _reconcile_costs(plan: dict[str, Any], selected: Selected, values: Values, label: str) -> list[dict[str, float]]:
     other = next(name for name in plan["settings"]["labels"] if name != label)
-    costs = (reconcile_cost(sides[label], None if arm_of(plan, other) == "flux" else sides[other]) for sides in selected.values())
+    without = arm_of(plan, other) != "flux"
+    costs = (
+        reconcile_cost(sides[label], values[block][label], values[block][other] if without else None) for block, sides in selected.items()
+    )
     return [cost for cost in costs if cost]
 
 
@@ -226,6 +231,11 @@ def select(plan: dict[str, Any], records: list[dict[str, Any]]) -> Selected:
     """block -> label -> the record that counts."""
     attempts = attempts_of(plan, records)
     return {block: attempts[block][attempt] for block, attempt in sorted(selected_attempts(plan, records).items())}
+
+
+def values_of(selected: Selected) -> Values:
+    """The CPU metrics of every record that counts."""
+    return {block: {label: period_metrics(record) for label, record in sides.items()} for block, sides in selected.items()}
 
 
 def as_first_measured(plan: dict[str, Any], records: list[dict[str, Any]]) -> Selected:
@@ -318,17 +328,16 @@ def _metric(
     }
 
 
-def metric_table(plan: dict[str, Any], selected: Selected, as_first: Selected | None = None) -> dict[str, dict[str, Any]]:
-    """Every CPU metric with its sides, effect, verdict and estimated joules.
+def metric_table(plan: dict[str, Any], selected: Selected, values: Values, as_first: Selected | None = None) -> dict[str, dict[str, Any]]:
+    """Every CPU metric with its sides, effect, verdict and estimated joules; ``values`` as ``values_of`` finds them.
 
     The primary metric is tested on its own; the others get a p adjusted by Holm, and their verdict uses that. With ``as_first`` (see
     ``as_first_measured``) every effect also says what it would be had no check left a block out.
     """
     settings = plan["settings"]
     labels = settings["labels"]
-    values = {block: {label: period_metrics(record) for label, record in sides.items()} for block, sides in selected.items()}
     baseline = _baseline_differences(labels, selected)
-    others = {block: {label: period_metrics(record) for label, record in sides.items()} for block, sides in (as_first or {}).items()}
+    others = values_of(as_first or {})
     table: dict[str, dict[str, Any]] = {}
     for name, (unit, what) in METRICS.items():
         per_block = {block: {label: sides[label][name] for label in labels} for block, sides in values.items()}
@@ -477,13 +486,13 @@ def _sources(selected: Selected, scope: str) -> list[str]:
     )
 
 
-def reconcile_table(plan: dict[str, Any], selected: Selected) -> dict[str, dict[str, Any]]:
+def reconcile_table(plan: dict[str, Any], selected: Selected, values: Values) -> dict[str, dict[str, Any]]:
     """label -> cost of a reconcile with its interval, for the sides that are flux."""
     result = {}
     for label in plan["settings"]["labels"]:
         if arm_of(plan, label) != "flux":
             continue
-        costs = _reconcile_costs(plan, selected, label)
+        costs = _reconcile_costs(plan, selected, values, label)
         if costs:
             confidence = 1 - plan["settings"]["alpha"]
             result[label] = {
@@ -496,9 +505,7 @@ def reconcile_table(plan: dict[str, Any], selected: Selected) -> dict[str, dict[
     return result
 
 
-def extrapolation(
-    plan: dict[str, Any], selected: Selected, interval_seconds: float = EXTRAPOLATED_INTERVAL_SECONDS
-) -> dict[str, Any] | None:
+def extrapolation(plan: dict[str, Any], values: Values, interval_seconds: float = EXTRAPOLATED_INTERVAL_SECONDS) -> dict[str, Any] | None:
     """A band for the effect at rest at another reconcile interval, from the two things that one interval can tell.
 
     Reconciles get rarer as the interval grows, each costing the same. What cannot be seen from here is how much of the effect
@@ -513,8 +520,8 @@ def extrapolation(
         return None
     fewer = settings["interval_seconds"] / interval_seconds
     all_shrinks, idle_stays = [], []
-    for sides in selected.values():
-        first, second = (period_metrics(sides[label]) for label in labels)
+    for sides in values.values():
+        first, second = (sides[label] for label in labels)
         if None in (first["rest"], second["rest"], first["idle"], second["idle"]):
             continue
         rest, idle = ((second[name] or 0.0) - (first[name] or 0.0) for name in ("rest", "idle"))
@@ -553,8 +560,17 @@ def component_table(plan: dict[str, Any], selected: Selected) -> list[dict[str, 
     labels = plan["settings"]["labels"]
     for name, label in sorted(groups, key=lambda key: (order[key[0]], key[0], labels.index(key[1]))):
         phases = groups[(name, label)]
-        names = sorted({component for phase in phases for component in phase["cpu_seconds"]})
-        roles = {component: role for phase in phases for component, role in (phase.get("components") or {}).items()}
+        roles: dict[str, str] = {}
+        spent: dict[str, list[float]] = {}
+        for phase in phases:
+            roles.update(phase.get("components") or {})
+            for component, seconds in phase["cpu_seconds"].items():
+                spent.setdefault(component, []).append(seconds)
+        # A component that is not there in a period used no time in it: the mean is over all periods.
+        components: list[dict[str, Any]] = [
+            {"name": component, "role": roles.get(component, "cluster"), "cpu_seconds": math.fsum(spent[component]) / len(phases)}
+            for component in sorted(spent)
+        ]
         converged = [phase["converged_seconds"] for phase in phases if phase.get("converged_seconds") is not None]
         rows.append(
             {
@@ -564,16 +580,9 @@ def component_table(plan: dict[str, Any], selected: Selected) -> list[dict[str, 
                 "periods": len(phases),
                 "seconds": _mean([phase["seconds"] for phase in phases]),
                 "converged_seconds": _mean(converged),
-                "components": [
-                    {
-                        "name": component,
-                        "role": roles.get(component, "cluster"),
-                        "cpu_seconds": _mean([phase["cpu_seconds"].get(component, 0.0) for phase in phases]),
-                    }
-                    for component in names
-                ],
-                "cluster_side_cpu_seconds": _mean([cpu_of(phase) for phase in phases]),
-                "tool_cpu_seconds": _mean([cpu_of(phase, ("tool",)) for phase in phases]),
+                "components": components,
+                "cluster_side_cpu_seconds": math.fsum(part["cpu_seconds"] for part in components if part["role"] in CLUSTER_SIDE),
+                "tool_cpu_seconds": math.fsum(part["cpu_seconds"] for part in components if part["role"] == "tool"),
                 "actor_cpu_seconds": _mean([actor_of(phase) for phase in phases]),
                 "machine_busy_seconds": _mean(_machine(phases, "busy_seconds")),
                 "residual_seconds": _mean([residual for residual in map(residual_of, phases) if residual is not None]),
@@ -665,7 +674,8 @@ def cell_table(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict
     for cell in plan["settings"].get("cells", []):
         own = plan_of_cell(plan, cell["cell"])
         name = primary_metric(own)
-        metric = metric_table(own, select(own, records)).get(name or "")
+        selected = select(own, records)
+        metric = metric_table(own, selected, values_of(selected)).get(name or "")
         if metric is not None:
             rows.append(
                 {"cell": cell["cell"], "levels": cell["levels"], "metric": name, "unit": metric["unit"], "effect": metric["effect"]}
@@ -694,15 +704,17 @@ def analyse(plan: dict[str, Any], records: list[dict[str, Any]], preferred_scope
     """Everything that can be computed from a plan and its period records."""
     selected = select(plan, records)
     left_out = exclusions(plan, records)
-    metrics = metric_table(plan, selected, as_first_measured(plan, records) if left_out else None)
+    values = values_of(selected)
+    metrics = metric_table(plan, selected, values, as_first_measured(plan, records) if left_out else None)
     return {
         "progress": progress(plan, records),
         "valid_blocks": sorted(selected),
         "primary": primary_metric(plan),
+        "values": values,
         "metrics": metrics,
         "measured_energy": energy_table(plan, selected, preferred_scope),
-        "reconcile": reconcile_table(plan, selected),
-        "extrapolation": extrapolation(plan, selected),
+        "reconcile": reconcile_table(plan, selected, values),
+        "extrapolation": extrapolation(plan, values),
         "components": component_table(plan, selected),
         "state": state_table(plan, selected),
         "exclusions": left_out,

@@ -4,17 +4,25 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..module_utils.errors import KjouleError
 from ..module_utils.experiment.journal import SCHEMA, append_record
+from .plan import arm_of
 
 __all__ = ["SCHEMA", "Journal", "append_record", "merge", "parse", "read", "with_energy"]
 
-#: What every period record must have for the plan to place it.
-PERIOD_KEYS = ("period_id", "block", "position", "attempt", "arm", "label", "valid", "phases")
+#: What every period record must have for the plan to place it, and every phase of it to be computed with.
+PERIOD_KEYS: dict[str, Any] = {
+    **{key: str for key in ("period_id", "arm", "label")},
+    **{key: int for key in ("block", "position", "attempt")},
+    "valid": bool,
+    "phases": list,
+}
+PHASE_KEYS: dict[str, Any] = {"name": str, "kind": str, "seconds": (int, float), "cpu_seconds": dict}
 
 
 @dataclass
@@ -32,6 +40,13 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):  # 1e999 is JSON
+        raise ValueError(f"{digits} is beyond all numbers")
+    return number
+
+
 def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) -> Journal:
     """Header and periods of a journal's text, checked against the plan if one is given.
 
@@ -44,11 +59,12 @@ def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) 
         journal.torn = tail
     seen: dict[str, int] = {}
     places: dict[tuple[int, int, str], int] = {}
+    blocks = {item["block"]: item for item in plan["blocks"]} if plan is not None else {}
     read_energy: set[tuple[str, str]] = set()
     for number, line in enumerate(lines, start=1):
         where = f"{name}, line {number}"
         try:
-            record = json.loads(line, parse_constant=_no_constant)
+            record = json.loads(line, parse_constant=_no_constant, parse_float=_finite)
         except ValueError as error:
             raise KjouleError(
                 where, expected="one JSON record", seen=str(error), next_step="restore the file from the host's copy"
@@ -67,9 +83,7 @@ def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) 
             continue
         if record.get("kind") != "period":
             raise KjouleError(where, expected="a period", seen=f"kind {record.get('kind')!r}")
-        missing = [key for key in PERIOD_KEYS if key not in record]
-        if missing:
-            raise KjouleError(where, expected="a whole period record", seen="no " + ", ".join(missing))
+        _check_period(record, where)
         period_id = record["period_id"]
         place = (record["block"], record["attempt"], record["label"])
         if period_id in seen or place in places:
@@ -77,9 +91,30 @@ def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) 
             raise KjouleError(where, expected=f"period {period_id} once", seen=f"it in line {first} as well")
         seen[period_id] = places[place] = number
         if plan is not None:
-            _check_place(record, where, plan)
+            _check_place(record, where, plan, blocks.get(record["block"]))
         journal.periods.append(record)
     return journal
+
+
+def _check_period(record: dict[str, Any], where: str) -> None:
+    """What the analysis takes for granted of a period is there and of its type."""
+    for what, item, kinds in (("period", record, PERIOD_KEYS), *(("phase", phase, PHASE_KEYS) for phase in _phases(record))):
+        if not isinstance(item, dict):
+            raise KjouleError(where, expected=f"a whole {what} record", seen=type(item).__name__)
+        missing = [key for key in kinds if key not in item]
+        if missing:
+            raise KjouleError(where, expected=f"a whole {what} record", seen="no " + ", ".join(missing))
+        for key, kind in kinds.items():
+            if not isinstance(item[key], kind):
+                raise KjouleError(where, expected=f"{key} of a {what}", seen=f"{item[key]!r:.80}")
+        for name, seconds in item.get("cpu_seconds", {}).items():
+            if not isinstance(seconds, (int, float)):
+                raise KjouleError(where, expected=f"CPU-seconds of {name}", seen=f"{seconds!r:.80}")
+
+
+def _phases(record: dict[str, Any]) -> list[Any]:
+    phases = record.get("phases")
+    return phases if isinstance(phases, list) else []
 
 
 def _check_energy(record: dict[str, Any], where: str, periods: dict[str, int], known: set[tuple[str, str]]) -> None:
@@ -131,17 +166,18 @@ def _check_header(record: dict[str, Any], where: str, plan: dict[str, Any] | Non
             )
 
 
-def _check_place(record: dict[str, Any], where: str, plan: dict[str, Any]) -> None:
-    block = next((item for item in plan["blocks"] if item["block"] == record["block"]), None)
+def _check_place(record: dict[str, Any], where: str, plan: dict[str, Any], block: dict[str, Any] | None) -> None:
     if block is None:
         raise KjouleError(where, expected=f"a block from 1 to {len(plan['blocks'])}", seen=repr(record["block"]))
     position = record["position"]
-    if not isinstance(position, int) or not 1 <= position <= len(block["order"]) or block["order"][position - 1] != record["label"]:
+    if not 1 <= position <= len(block["order"]) or block["order"][position - 1] != record["label"]:
         raise KjouleError(
             where,
             expected=f"the order of block {record['block']}: " + ", ".join(block["order"]),
             seen=f"{record['label']} at position {position}",
         )
+    if record["arm"] != arm_of(plan, record["label"]):
+        raise KjouleError(where, expected=f"arm {arm_of(plan, record['label'])} as {record['label']}", seen=f"arm {record['arm']}")
 
 
 def read(path: str | Path, plan: dict[str, Any] | None = None) -> Journal:

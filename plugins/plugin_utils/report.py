@@ -121,8 +121,8 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
     }
     assumptions = read_assumptions(assumed)
     report["assumptions"] = assumptions
-    report["interval_curve"] = savings.interval_curve(plan, selected, analysis["metrics"].get("rest"))
-    report["apps_curve"] = savings.apps_curve(plan, selected, analysis["metrics"].get("rest"))
+    report["interval_curve"] = savings.interval_curve(plan, analysis["values"], analysis["metrics"].get("rest"))
+    report["apps_curve"] = savings.apps_curve(plan, analysis["values"], analysis["metrics"].get("rest"))
     report["savings"] = savings.savings(plan, report, assumptions)
     report["carbon"] = carbon.table(report, assumptions, (header.get("host") or {}).get("cpus"))
     report = _rounded(report)

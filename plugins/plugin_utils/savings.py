@@ -11,7 +11,7 @@ from typing import Any
 
 from . import statistics
 from .assumptions import Figure, corners
-from .effects import Selected, estimated_interval, extrapolation, period_metrics
+from .effects import Values, estimated_interval, extrapolation
 from .plan import arm_of
 
 INTERVALS_SECONDS = (10, 30, 60, 300, 600, 1800, 3600)
@@ -41,7 +41,7 @@ def _ends(interval: dict[str, Any]) -> tuple[float, float]:
     return (mean if interval["low"] is None else interval["low"], mean if interval["high"] is None else interval["high"])
 
 
-def interval_curve(plan: dict[str, Any], selected: Selected, rest: dict[str, Any] | None) -> list[dict[str, Any]]:
+def interval_curve(plan: dict[str, Any], values: Values, rest: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The effect at rest against the reconcile interval, in CPU: measured at one, extrapolated to the others, each with its band."""
     settings = plan["settings"]
     if rest is None or flux_side(plan) is None:
@@ -53,7 +53,7 @@ def interval_curve(plan: dict[str, Any], selected: Selected, rest: dict[str, Any
         )
     ]
     for seconds in INTERVALS_SECONDS:
-        item = extrapolation(plan, selected, seconds)
+        item = extrapolation(plan, values, seconds)
         if item is not None:
             middle = sum(item["ends"]) / 2
             kind = {"interval_seconds": seconds, "kind": "extrapolated"}
@@ -61,7 +61,7 @@ def interval_curve(plan: dict[str, Any], selected: Selected, rest: dict[str, Any
     return sorted(points, key=lambda point: point["interval_seconds"])
 
 
-def apps_curve(plan: dict[str, Any], selected: Selected, rest: dict[str, Any] | None) -> list[dict[str, Any]]:
+def apps_curve(plan: dict[str, Any], values: Values, rest: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The effect at rest against the number of apps, in CPU, at the measured interval: measured at one, a straight line elsewhere.
 
     The line goes through the effect at idle (no apps) and the effect at rest (the apps that were there), block by block. With more apps it
@@ -73,11 +73,10 @@ def apps_curve(plan: dict[str, Any], selected: Selected, rest: dict[str, Any] | 
         return []
     points = [_curve_point({"apps": apps, "kind": "measured"}, rest["effect"]["mean"], *_ends(rest["effect"]), settings["estimate"])]
     pairs = []
-    for sides in selected.values():
-        first, second = (period_metrics(sides[label]) for label in labels)
-        values = [first["idle"], second["idle"], first["rest"], second["rest"]]
-        if None not in values:
-            numbers = [value for value in values if value is not None]
+    for sides in values.values():
+        first, second = (sides[label] for label in labels)
+        numbers = [value for value in (first["idle"], second["idle"], first["rest"], second["rest"]) if value is not None]
+        if len(numbers) == 4:
             pairs.append((numbers[1] - numbers[0], numbers[3] - numbers[2]))
     for count in APPS:
         if pairs and count != apps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,6 +143,31 @@ def test_an_invalid_block_is_measured_again_whole(act, plan, said):
     assert host.measured()[-2:] == ["b01-p1-a2", "b01-p2-a2"]
     assert any("INVALID: etcd ended" in line for line in said)
     assert any(", again)" in line for line in said)
+
+
+class Rest(Host):
+    """Ten seconds at rest in every period: Flux uses 50 mCPU more."""
+
+    def measure(self, item):
+        used = 1.0 if item["arm"] == "flux" else 0.5
+        self.phases = [{"name": "steady", "kind": "steady", "seconds": 10.0, "cpu_seconds": {"etcd": used}}]
+        return super().measure(item)
+
+
+def test_what_is_said_on_the_way_suits_a_log_and_leads_nobody_to_stop(act, plan, said):
+    act(Rest(plan))
+    assert [line.rpartition("  ")[2] for line in said if "so far" in line] == [
+        "flux minus snowflake, rest, so far: +50.0 mCPU (mean of 1 block)",
+        "flux minus snowflake, rest, so far: +50.0 mCPU (mean of 2 blocks)",
+    ]
+    running = [number for number, line in enumerate(said) if ": running, about " in line and line.endswith(" left")]
+    effects = [number for number, line in enumerate(said) if "so far" in line]
+    assert len(running) == 4
+    assert running[1] < effects[0] < running[2] < running[3] < effects[1]
+    for line in said:
+        assert line.startswith("kjoule  web1  ")
+        assert line.isprintable()  # one line, no carriage return, no colours
+        assert not re.search(r"\bp\b|significan|different|equivalent|cannot tell", line)
 
 
 def test_check_mode_measures_and_writes_nothing(act, plan, copy):

@@ -1,4 +1,5 @@
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,6 +44,27 @@ def test_the_reports_are_written_once_and_only_when_they_differ(run):
     assert files == {kind: Path(again["paths"][kind]).read_bytes() for kind in ("json", "md", "html")}
     assert first["blocks"]["valid"] == [1, 2, 3, 4, 5, 6]
     assert first["caveats"] == ["All blocks gave the same difference: no meter is that steady, look at the source."]
+
+
+def test_plan_and_journal_alone_give_the_same_bytes_anywhere(run, tmp_path_factory, monkeypatch):
+    there = tmp_path_factory.mktemp("somewhere else") / "copied"
+    (there / "r1").mkdir(parents=True)
+    for kind in ("plan", "journal"):
+        source = Path(runs.run_files(run, "r1", "web1")[kind])
+        (there / "r1" / source.name).write_bytes(source.read_bytes())
+    written = []
+    for folder, zone, language in ((run, "UTC", "C"), (there, "Asia/Kathmandu", "de_DE.UTF-8")):
+        with monkeypatch.context() as surroundings:
+            surroundings.chdir(folder)
+            for name, value in (("TZ", zone), ("LANG", language), ("LC_ALL", language), ("HOME", str(folder))):
+                surroundings.setenv(name, value)
+            time.tzset()
+            paths = act(reports_dir=".", run_id="r1")["paths"]
+            assert Path(paths["json"]).parent == folder / "r1"
+            written.append({kind: Path(paths[kind]).read_bytes() for kind in ("json", "md", "html")})
+        time.tzset()
+    assert written[0] == written[1]
+    assert str(run).encode() not in b"".join(written[0].values())
 
 
 def test_check_mode_predicts_and_writes_nothing(run):

@@ -8,11 +8,18 @@ from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, records
 
 PLAN = build_plan({}, "web1", run_id="r1", created_at="2024-05-01T09:00:00Z", drawn_seed=7)
 HEADER = header(PLAN)
+OTHER_HEADER = header(build_plan({}, "web2", run_id="r1", created_at="2024-05-01T09:00:00Z", drawn_seed=7))
 PERIODS = records(PLAN, Recipe({"snowflake": SNOWFLAKE, "flux": FLUX}), 2)
 
 
 def text(*items):
     return "".join(json.dumps(item) + "\n" for item in items)
+
+
+def phase_with(**changed):
+    """The first period, one phase of which is not as it should be."""
+    first, *others = PERIODS[0]["phases"]
+    return {**PERIODS[0], "phases": [{**first, **changed}, *others]}
 
 
 def test_a_whole_journal_is_read():
@@ -48,16 +55,31 @@ def test_a_cut_within_a_character_is_a_torn_line_too(tmp_path):
     ("content", "line", "words"),
     [
         (text({**HEADER, "schema": "kjoule.journal/9"}), 1, "kjoule.journal/1"),
+        (text({**HEADER, "schema": "kjoule.journal/0"}), 1, "read it with the version that wrote it"),
+        (text({key: value for key, value in HEADER.items() if key != "schema"}), 1, "saw None"),
         (text({**HEADER, "run_id": "other"}), 1, "another plan"),
         (text({**HEADER, "plan_hash": "0" * 64}), 1, "another plan"),
         (text(PERIODS[0]), 1, "header"),
         (text(HEADER, HEADER), 2, "second header"),
         (text(HEADER, PERIODS[0], PERIODS[0]), 3, "line 2"),
         (text(HEADER, PERIODS[0], {**PERIODS[0], "period_id": "x"}), 3, "line 2"),
+        (text(OTHER_HEADER, *PERIODS), 1, "another plan"),
+        (text(HEADER) + text(PERIODS[0])[:500] + "\n" + text(PERIODS[1]), 2, "one JSON record"),
+        (text(HEADER, PERIODS[0]) + text(PERIODS[1])[500:], 3, "one JSON record"),
         (text(HEADER) + "not json\n", 2, "JSON"),
         (text(HEADER) + "\n", 2, "JSON"),
         (text(HEADER, {**PERIODS[0], "seconds": float("nan")}), 2, "NaN"),
         (text(HEADER, {**PERIODS[0], "seconds": float("inf")}), 2, "Infinity"),
+        (text(HEADER, PERIODS[0]).replace('"seconds": 30.0', '"seconds": 1e999'), 2, "1e999"),
+        (text(HEADER, phase_with(seconds="NaN")), 2, "seconds of a phase, saw 'NaN'"),
+        (text(HEADER, phase_with(seconds=None)), 2, "seconds of a phase, saw None"),
+        (text(HEADER, phase_with(cpu_seconds={"etcd": "NaN"})), 2, "CPU-seconds of etcd, saw 'NaN'"),
+        (text(HEADER, {**PERIODS[0], "phases": [{"name": "idle"}]}), 2, "no kind, seconds, cpu_seconds"),
+        (text(HEADER, {**PERIODS[0], "phases": ["idle"]}), 2, "a whole phase record, saw str"),
+        (text(HEADER, {**PERIODS[0], "phases": None}), 2, "phases of a period, saw None"),
+        (text(HEADER, {**PERIODS[0], "block": [1]}), 2, "block of a period, saw [1]"),
+        (text(HEADER, {**PERIODS[0], "position": "1"}), 2, "position of a period, saw '1'"),
+        (text(HEADER, {**PERIODS[0], "arm": "argo"}), 2, "arm argo"),
         (text(HEADER, [1]), 2, "list"),
         (text(HEADER, {"kind": "note"}), 2, "note"),
         (text(HEADER, {"kind": "period", "block": 1}), 2, "no period_id"),

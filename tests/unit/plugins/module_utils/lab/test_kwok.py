@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES, KwokLab
@@ -40,14 +42,26 @@ def test_commands_get_nothing_of_the_users_environment(tmp_path, monkeypatch):
         assert environment[name].startswith(str(tmp_path / "labs" / "a"))
 
 
-def test_every_listener_is_configured_for_loopback(tmp_path):
+@pytest.fixture
+def configuration(tmp_path):
     lab = KwokLab(PATHS, str(tmp_path), lab_id="a")
     lab.versions = {"kube-apiserver": "1.36.1", "etcd": "3.6.14"}
     lab.ports = {
         name: 10000 + at
         for at, name in enumerate(("kube-apiserver", "etcd", "etcd-peer", "kube-controller-manager", "kube-scheduler", "kwok-controller"))
     }
-    options = lab._configuration()["options"]
+    return lab._configuration()
+
+
+def test_a_thousand_apps_with_a_service_each_find_addresses(configuration):
+    (patch,) = configuration["componentsPatches"]
+    (services,) = [item["value"] for item in patch["extraArgs"] if item["key"] == "service-cluster-ip-range"]
+    assert patch["name"] == "kube-apiserver"
+    assert ipaddress.ip_network(services).num_addresses >= 2000
+
+
+def test_every_listener_is_configured_for_loopback(configuration):
+    options = configuration["options"]
     assert options["bindAddress"] == "127.0.0.1"
     assert options["runtime"] == "binary"
     assert all(value.startswith("/nowhere/") for key, value in options.items() if key.endswith("Binary"))
