@@ -25,6 +25,9 @@ Json = dict[str, Any]
 Resources = list[Json]
 Answer = Union[Json, str]
 
+#: How long a server may ask to be asked again, as it does while the storage of a new kind begins.
+BUSY_SECONDS = 30.0
+
 _JSON = "application/json"
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
@@ -196,10 +199,24 @@ class KubeApi:
         timeout: float | None = None,
         accept: str = _JSON,
     ) -> Answer:
-        """Send one request and return the answer: a dictionary when it is JSON, else its text."""
+        """Send one request and return the answer: a dictionary when it is JSON, else its text.
+
+        A server that asks for a moment (429 with Retry-After: it has done nothing yet) gets it, for BUSY_SECONDS at most.
+        """
         target, payload, headers = self._prepare(path, body, query, content_type, accept)
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            response, content = self._exchange(method, target, payload, headers, self.timeout if timeout is None else timeout)
+            pause = response.getheader("Retry-After") or ""
+            if response.status != 429 or not pause.isdigit() or time.monotonic() + int(pause) > deadline:
+                return _answer(method, path, response, content)
+            time.sleep(int(pause))
+
+    def _exchange(
+        self, method: str, target: str, payload: bytes | None, headers: dict[str, str], timeout: float
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         for last in (False, True):
-            connection, reused = self._connection(self.timeout if timeout is None else timeout)
+            connection, reused = self._connection(timeout)
             try:
                 connection.request(method, target, body=payload, headers=headers)
                 response = connection.getresponse()
@@ -215,7 +232,7 @@ class KubeApi:
                 raise
             if response.will_close:
                 self.close()
-            return _answer(method, path, response, content)
+            return response, content
         raise AssertionError("unreachable")
 
     def _prepare(

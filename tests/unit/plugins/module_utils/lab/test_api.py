@@ -96,6 +96,31 @@ def test_json_is_a_dictionary_and_text_is_text(server, api):
         api.get("/readyz")
 
 
+def test_a_server_that_asks_for_a_moment_gets_it(server, api, monkeypatch):
+    busy = {"kind": "Status", "reason": "TooManyRequests", "message": "storage is (re)initializing"}
+    left = [2]
+
+    def answer(handler: Handler) -> None:
+        status, content = (429, busy) if left[0] else (200, {"items": []})
+        left[0] -= 1
+        data = json.dumps(content).encode()
+        handler.send_response(status)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(data)))
+        handler.send_header("Retry-After", "0")
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    server.answers = {"/x": answer}
+    assert api.get("/x") == {"items": []}
+    assert [path for _method, path, _headers, _body in server.seen] == ["/x"] * 3
+    monkeypatch.setattr(module, "BUSY_SECONDS", -1.0)
+    left[0] = 1
+    with pytest.raises(ApiError, match="initializing") as error:
+        api.get("/x")
+    assert error.value.status == 429
+
+
 def test_an_error_keeps_status_reason_and_message(server, api):
     server.answers = {
         "/x": (422, {"kind": "Status", "reason": "Invalid", "message": "spec.replicas: must be positive"}),
