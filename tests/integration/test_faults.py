@@ -329,10 +329,10 @@ def test_a_run_whose_ansible_is_killed_goes_on_and_ends_with_a_report(tmp_path):
 
     # SIGKILL in the second block's first period, with the first block finished.
     with playbook(*arguments, start_new_session=True) as first:
-        wait_until(lambda: len(lines(copy)) == 3 and "kube-scheduler" in marked(run_id), 120)
+        wait_until(lambda: len(lines(copy)) == 3 and "kube-scheduler" in marked(run_id), 400)
         ports = ports_of(run_id)
         first.kill()
-        wait_until(lambda: marked(run_id) == {} and left_of(run_id, first.pid) == [], 10)
+        wait_until(lambda: marked(run_id) == {} and left_of(run_id, first.pid) == [], 60)
         assert_nothing_left(tmp_path / "state", run_id, ports)
     finished = lines(copy)
     assert [entry.get("period_id") for entry in finished] == [None, "b01-p1-a1", "b01-p2-a1"]
@@ -340,15 +340,15 @@ def test_a_run_whose_ansible_is_killed_goes_on_and_ends_with_a_report(tmp_path):
     # Ctrl-C in the same place; before, the copy loses the end of its last line.
     copy.write_bytes(copy.read_bytes()[:-20])
     with playbook(*arguments, start_new_session=True) as second:
-        wait_until(lambda: len(lines(copy)) == 3 and "kube-scheduler" in marked(run_id), 60)
+        wait_until(lambda: len(lines(copy)) == 3 and "kube-scheduler" in marked(run_id), 400)
         os.killpg(second.pid, signal.SIGINT)
-        second.wait(20)
-        wait_until(lambda: marked(run_id) == {} and left_of(run_id, second.pid) == [], 10)
+        second.wait(60)
+        wait_until(lambda: marked(run_id) == {} and left_of(run_id, second.pid) == [], 60)
         assert_nothing_left(tmp_path / "state", run_id)
     assert lines(copy) == finished
 
     with playbook(*arguments) as third:
-        output, _errors = third.communicate(timeout=120)
+        output, _errors = third.communicate(timeout=400)
     assert third.returncode == 0, output
     assert lines(copy)[:3] == finished
     assert [entry["period_id"] for entry in lines(copy)[3:]] == ["b02-p1-a1", "b02-p2-a1"]
@@ -362,7 +362,7 @@ def test_a_run_whose_ansible_is_killed_goes_on_and_ends_with_a_report(tmp_path):
     for path in files:
         path.unlink()
     with playbook("--tags", "report", *arguments) as fourth:
-        output, _errors = fourth.communicate(timeout=60)
+        output, _errors = fourth.communicate(timeout=400)
     assert fourth.returncode == 0, output
     assert [path.read_bytes() for path in files] == before
 
@@ -371,7 +371,7 @@ def test_an_arm_against_itself_goes_the_same_way(tmp_path):
     arguments = settings(tmp_path, kjoule_blocks=1, kjoule_arms=["snowflake", "snowflake"])
     run_id = json.loads(arguments[1])["kjoule_run_id"]
     with playbook(*arguments) as run:
-        output, _errors = run.communicate(timeout=120)
+        output, _errors = run.communicate(timeout=400)
     assert run.returncode == 0, output
     records = lines(tmp_path / "reports" / run_id / "local.journal.jsonl")[1:]
     assert {(entry["label"], entry["arm"], entry["valid"]) for entry in records} == {

@@ -102,7 +102,7 @@ def controller(pid: int | None = None) -> dict[str, Any]:
     return {"boot_id": boot_id(), "pid": identity.pid, "start_ticks": identity.start_ticks, "hostname": socket.gethostname()}
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 40.0) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -187,7 +187,7 @@ def measuring(state: Path, plan: dict[str, Any], item: dict[str, Any], by: dict[
             child.stdout.close()
 
 
-def answer_of(child: subprocess.Popen[str], seconds: float = 40.0) -> dict[str, Any]:
+def answer_of(child: subprocess.Popen[str], seconds: float = 120.0) -> dict[str, Any]:
     output, _errors = child.communicate(timeout=seconds)
     answer: dict[str, Any] = json.loads(output)
     return answer
