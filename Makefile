@@ -88,7 +88,7 @@ lint: setup-dev ## Style, types, Ansible's production rules, documentation
 
 unit: setup-dev ## Tests that start nothing
 	@echo "kjoule: unit tests with $$(python -V)"
-	@python -m pytest -q tests/unit
+	@python -m pytest -q -n auto tests/unit
 
 unit-other: setup-dev ## The same on the other line of ansible-core, where a Python for it is installed
 	@other=$$(.ci/other_python $(BIN)/python) || exit 0; \
@@ -102,7 +102,7 @@ unit-other: setup-dev ## The same on the other line of ansible-core, where a Pyt
 	fi; \
 	echo "kjoule: unit tests and syntax check with $$($(VENV)-other/bin/python -V)"; \
 	PATH=$(CURDIR)/$(VENV)-other/bin:$$PATH; \
-	python -m pytest -q -p no:cacheprovider tests/unit; \
+	python -m pytest -q -n auto -p no:cacheprovider tests/unit; \
 	ansible-playbook site.yml -i $(INVENTORY) --syntax-check
 
 test-programs: ## Programs of the distribution that tests talk to (Chromium, Prometheus, ipmitool, sshd): Debian's, if this is root
@@ -112,7 +112,8 @@ integration: setup-dev test-programs ## Tests on real binaries and real labs
 	@echo "kjoule: getting the binaries, as 'make answer' does"
 	@$(PLAYBOOK) --tags prepare,lab,stack
 	@echo "kjoule: integration tests"
-	@python -m pytest -q -rs -m integration tests/integration
+	@# Two files at a time: most of them wait for a lab most of the time.
+	@python -m pytest -q -rs -n 2 --dist loadfile -m integration tests/integration
 
 validate: setup ## Put the statistics on simulated truth and write docs/validation.md (a minute)
 	@PYTHONPATH=collections python bench/validate.py

@@ -145,6 +145,7 @@ def test_every_variable_of_the_inventory_is_explained_and_known():
                 text = re.sub(r"^ *#.*", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
                 read |= set(re.findall(r"(?<![\w.'])(kjoule_\w+)", text))
     assert explained == read
+    assert {f"kjoule_{name}" for name in load("plugins/plugin_utils/data/settings.yml")} == read, "plugins/plugin_utils/data/settings.yml"
 
 
 # modules and plugins

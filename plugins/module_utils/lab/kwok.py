@@ -259,12 +259,18 @@ class KwokLab:
             # The default, a /24, has room for 254 Services.
             "service-cluster-ip-range": "10.96.0.0/12",
         }
-        advertise = {"name": "kube-apiserver", "extraArgs": [{"key": key, "value": value} for key, value in arguments.items()]}
+        # A candidate that cannot renew its lease within 10 s ends itself. On a machine that is busy for a moment that would end the period;
+        # nobody waits to take over here. The lease is still renewed every 2 s, so that it costs what it does in a cluster.
+        patience = {"leader-elect-lease-duration": "2m", "leader-elect-renew-deadline": "90s"}
+        patches = {"kube-apiserver": arguments, "kube-controller-manager": patience, "kube-scheduler": patience}
         return {
             "kind": "KwokctlConfiguration",
             "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
             "options": options,
-            "componentsPatches": [advertise],
+            "componentsPatches": [
+                {"name": name, "extraArgs": [{"key": key, "value": value} for key, value in given.items()]}
+                for name, given in patches.items()
+            ],
         }
 
     def _start(self) -> None:

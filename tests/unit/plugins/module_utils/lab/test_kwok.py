@@ -53,10 +53,26 @@ def configuration(tmp_path):
     return lab._configuration()
 
 
+def arguments(configuration, component, key):
+    return [
+        item["value"]
+        for patch in configuration["componentsPatches"]
+        if patch["name"] == component
+        for item in patch["extraArgs"]
+        if item["key"] == key
+    ]
+
+
+@pytest.mark.parametrize("component", ["kube-controller-manager", "kube-scheduler"])
+def test_a_busy_machine_does_not_end_the_components_that_elect_a_leader(configuration, component):
+    """Kubernetes' default gives up after 10 s without a renewal. What is changed is the patience, not how often the lease is renewed."""
+    assert arguments(configuration, component, "leader-elect-renew-deadline") == ["90s"]
+    assert arguments(configuration, component, "leader-elect-retry-period") == []
+    assert arguments(configuration, component, "leader-elect") == []
+
+
 def test_a_thousand_apps_with_a_service_each_find_addresses(configuration):
-    (patch,) = configuration["componentsPatches"]
-    (services,) = [item["value"] for item in patch["extraArgs"] if item["key"] == "service-cluster-ip-range"]
-    assert patch["name"] == "kube-apiserver"
+    (services,) = arguments(configuration, "kube-apiserver", "service-cluster-ip-range")
     assert ipaddress.ip_network(services).num_addresses >= 2000
 
 
