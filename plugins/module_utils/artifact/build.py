@@ -183,12 +183,12 @@ def _pip_install(cache_dir: str, pip_version: str, pip_sha256: str | None) -> No
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def environment(cache_dir: str) -> dict[str, str]:
+def environment(cache_dir: str, cgo: bool = False) -> dict[str, str]:
     """The build's environment: results depend on the module files only; proxies and checksum database stay the user's."""
     return {
         **os.environ,
         "GOTOOLCHAIN": "local",
-        "CGO_ENABLED": "0",
+        "CGO_ENABLED": "1" if cgo else "0",
         "GOFLAGS": "-modcacherw",
         "GOWORK": "off",
         "GOMODCACHE": os.path.join(cache_dir, "go", "mod"),
@@ -204,7 +204,9 @@ def compile_packages(go: Go, recipe: Recipe, tools_dir: str, cache_dir: str, pac
         runs.append((out_dir + os.sep, list(together.values())))
     runs += [(os.path.join(out_dir, name), [package]) for name, package in packages.items() if name not in together]
     for target, names in runs:
-        arguments = ["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", recipe.ldflags, "-o", target, *names]
+        arguments = ["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", recipe.ldflags]
+        arguments += ["-tags", recipe.tags] if recipe.tags else []
+        arguments += ["-o", target, *names]
         _run_go(go, tools_dir, cache_dir, arguments, recipe)
 
 
@@ -221,7 +223,8 @@ def concatenate(folder: str, about: str) -> bytes:
     """The folder's YAML files by name, as one stream of documents. Raises KjouleError when there are none."""
     names: list[str] = []
     with contextlib.suppress(OSError):
-        names = sorted(name for name in os.listdir(folder) if name.endswith((".yaml", ".yml")))
+        # kustomization.yaml says how the others are put together; it is no manifest itself.
+        names = sorted(name for name in os.listdir(folder) if name.endswith((".yaml", ".yml")) and not name.startswith("kustomization."))
     if not names:
         raise KjouleError(
             f"{about}: no manifests in the module",
@@ -243,7 +246,8 @@ def _run_go(go: Go, tools_dir: str, cache_dir: str, arguments: list[str], recipe
     # -C must be the first flag of the subcommand; "go mod download" takes it after "download".
     split = 2 if arguments[0] == "mod" else 1
     command = [go.command, *arguments[:split], "-C", tools_dir, *arguments[split:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment(cache_dir))
+    variables = environment(cache_dir, recipe.cgo)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=variables)
     if done.returncode != 0:
         full = "no space left on device" in done.stderr
         raise KjouleError(

@@ -379,7 +379,9 @@ class Store:
                 return None
             modules = gobuild.recipe_hash(folder)
         variants = [f"{name}={os.environ[name]}" for name in _GO_VARIANTS if os.environ.get(name)]
-        text = "\n".join([modules, recipe.ldflags, artifact.package or "", artifact.manifests or "", *variants])
+        text = "\n".join(
+            [modules, recipe.ldflags, *([recipe.tags] if recipe.tags else []), artifact.package or "", artifact.manifests or "", *variants]
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def _build(self, artifacts: list[Artifact]) -> dict[str, Result]:
@@ -476,13 +478,14 @@ class Store:
         return Result(path, artifact.version, sha256, origin, source, changed=True)
 
     def _check_content(self, artifact: Artifact, path: str) -> None:
-        """That a binary says it is the pinned version; that a CRD file holds CRDs."""
-        if artifact.kind == "crds":
+        """That a binary says it is the pinned version; that a file of manifests holds what it is called after."""
+        if artifact.kind in ("crds", "manifests"):
+            kind = "CustomResourceDefinition" if artifact.kind == "crds" else "Deployment"
             with _reading(path), open(path, "rb") as handle:
                 text = handle.read()
-            if not re.search(rb"(?m)^kind: CustomResourceDefinition", text):
+            if not re.search(rb"(?m)^kind: " + kind.encode(), text):
                 raise KjouleError(
-                    f"{artifact.name} {artifact.version} holds no CustomResourceDefinition",
+                    f"{artifact.name} {artifact.version} holds no {kind}",
                     seen=describe_content(text[:200], len(text)),
                     next_step="correct the file or its table entry",
                 )

@@ -11,11 +11,11 @@ from typing import Any
 from ..errors import KjouleError
 
 ORIGINS = ("auto", "path", "download", "mirror", "build")
-KINDS = ("binary", "crds", "archive")
+KINDS = ("binary", "crds", "manifests", "archive")
 
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 _FAMILY_FIELDS = {"version", "upstream", "licence", "build", "artifacts"}
-_BUILD_FIELDS = {"module", "ldflags", "cold_seconds", "free_gb"}
+_BUILD_FIELDS = {"module", "ldflags", "tags", "cgo", "cold_seconds", "free_gb"}
 _ARTIFACT_FIELDS = {
     "url",
     "sha256",
@@ -48,6 +48,8 @@ class Recipe:
     version: str
     module: str
     ldflags: str
+    tags: str = ""
+    cgo: bool = False
     cold_seconds: float = 300.0
     free_gb: float = 9.0
 
@@ -228,6 +230,8 @@ def _recipe(entry: dict[str, Any], family: str, version: str, values: dict[str, 
         version=version,
         module=str(build["module"]),
         ldflags=" ".join(fill(str(line), values, f"family {family!r}, ldflags") for line in lines),
+        tags=str(build.get("tags") or ""),
+        cgo=bool(build.get("cgo")),
         cold_seconds=float(build.get("cold_seconds") or 300),
         free_gb=float(build.get("free_gb") or 9),
     )

@@ -145,3 +145,13 @@ def test_manifests_are_joined_by_name_as_documents(tmp_path):
 def test_a_module_without_manifests_is_told(tmp_path, there):
     with pytest.raises(KjouleError, match=r"no manifests in the module"):
         build.concatenate(str(tmp_path if there else tmp_path / "not"), "x")
+
+
+def test_a_family_that_needs_a_c_compiler_and_tags_gets_them(fake_go, cache, tools, tmp_path):
+    log = fake_go()
+    (tmp_path / "out").mkdir()
+    go = build.get_go(str(cache), "1.26.0", None, "", None)
+    recipe = Recipe("tool", "v1.2.3", "example.invalid/tool", "-s", tags="libvirt_dlopen", cgo=True)
+    build.compile_packages(go, recipe, str(tools / "tool"), str(cache), {"tool": "example.invalid/cmd/tool"}, str(tmp_path / "out"))
+    assert "-tags libvirt_dlopen" in log.read_text()
+    assert build.environment("/c", cgo=True)["CGO_ENABLED"] == "1"
