@@ -28,8 +28,6 @@ from .process import cannot_start
 
 DRIVERS = ("kvm2", "docker", "none")
 RUNTIMES = ("containerd", "docker", "cri-o")
-#: Says that this profile was made here. Only such a profile is started, stopped or removed.
-_MARK = "kjoule.json"
 _NO_PROFILE = 85
 _ERROR_EVENT = "io.k8s.sigs.minikube.error"
 #: Exit statuses by tens: what went wrong, and what to do.
@@ -186,8 +184,9 @@ class Minikube:
         outcome.changed, outcome.state = True, goal
         self._do(["delete"] if state == "absent" else ["stop"], outcome, check_mode)
         if state == "absent" and not check_mode:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.kubeconfig)
+            for path in (self.kubeconfig, self._mark()):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
 
     def _raise(
         self,
@@ -238,11 +237,13 @@ class Minikube:
         if wanted.driver == "none":
             self._load(wanted, images, outcome, check_mode)
         begin = time.monotonic()
+        if not check_mode:
+            # Before it is made: what a start that failed leaves is ours, too.
+            with open(self._mark(), "w", encoding="utf-8") as stream:
+                json.dump({"made_by": "kjoule", "kubernetes_version": wanted.kubernetes_version}, stream)
         self._do(start_arguments(wanted, offline=offline, force=force, cached=bool(images)), outcome, check_mode)
         if check_mode:
             return
-        with open(self._mark(), "w", encoding="utf-8") as stream:
-            json.dump({"made_by": "kjoule", "kubernetes_version": wanted.kubernetes_version}, stream)
         if wanted.driver != "none":
             self._load(wanted, images, outcome, check_mode)
         self._wait_ready(wanted, self.timeout_seconds)
@@ -251,7 +252,8 @@ class Minikube:
     # --- parts
 
     def _mark(self) -> str:
-        return os.path.join(self.folder, "profiles", self.profile, _MARK)
+        """Says that this profile was made here. Only such a profile is started, stopped or removed."""
+        return os.path.join(self.home, f"kjoule-{self.profile}.json")
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ def double(tmp_path, monkeypatch):
     return Double(tmp_path)
 
 
-def minikube(double: Double, profile: str = "lab", timeout: float = 5.0) -> Minikube:
+def minikube(double: Double, profile: str = "lab", timeout: float = 60.0) -> Minikube:
     return Minikube(str(double.folder / "minikube"), str(double.folder / "kubectl"), str(double.home), profile, timeout)
 
 
@@ -80,7 +80,7 @@ def test_a_profile_made_otherwise_is_refused_and_left_as_it_is_until_it_may_be_m
 
 def test_a_profile_that_somebody_else_made_is_neither_started_nor_stopped_nor_removed(double):
     minikube(double).ensure("started", KVM)
-    (double.config_file.parent / "kjoule.json").unlink()
+    (double.home / "kjoule-lab.json").unlink()
     before = double.calls
     for state in ("started", "stopped", "absent"):
         with pytest.raises(KjouleError, match="was made by somebody else"):
@@ -161,9 +161,10 @@ def test_an_image_that_cannot_be_pulled_ends_the_wait_with_its_name(double):
     ],
 )
 def test_running_is_not_ready(double, cluster, words):
+    minikube(double).ensure("started", KVM)
     double.cluster(**{**READY, **cluster})
     with pytest.raises(KjouleError, match=f"did not become ready.*{words}"):
-        minikube(double, timeout=0.1).ensure("started", KVM)
+        minikube(double, timeout=0.0).ensure("started", KVM)
 
 
 def test_files_go_into_the_cache_and_images_into_the_node_with_their_checksums_compared_first(double, tmp_path):
