@@ -91,17 +91,21 @@ def _share(active: dict[str, float], used: float, busy: float, resolution_second
     return figure(active["joules"] * share, math.hypot(active["uncertainty"] * share, active["joules"] * share * resolution_seconds / busy))
 
 
+def _given(phase: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What meters gave to whom, by source: read on the host beside the energy, or through Prometheus."""
+    direct = {entry["source"]: entry["attribution"] for entry in phase["energy"] if entry.get("attribution")}
+    return {**direct, **(phase.get("remote_attribution") or {})}
+
+
 def kepler_zones(phases: list[dict[str, Any]]) -> list[str]:
     """The zones in which Kepler attributed, where it did."""
-    return sorted(
-        {zone for phase in phases for given in (phase.get("remote_attribution") or {}).values() for zone in given.get("zones") or []}
-    )
+    return sorted({zone for phase in phases for given in _given(phase).values() for zone in given.get("zones") or []})
 
 
 def _kepler(phase: dict[str, Any], names: list[str]) -> dict[str, dict[str, float]]:
     """What Kepler gave the processes of the components, by their names; its uncertainty is that of its own window, relative."""
     result: dict[str, dict[str, float]] = {}
-    for source, given in (phase.get("remote_attribution") or {}).items():
+    for source, given in _given(phase).items():
         windows = [one for one in phase["energy"] if one.get("source") == source and one.get("valid") and one["joules"] > 0]
         relative = (windows[0].get("uncertainty_joules") or 0.0) / windows[0]["joules"] if windows else 0.0
         for name in names:

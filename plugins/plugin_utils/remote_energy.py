@@ -158,7 +158,7 @@ def _kepler_reader(name: str, options: dict[str, Any], server: PrometheusServer)
 
 
 def _scaphandre_reader(name: str, options: dict[str, Any], server: PrometheusServer) -> Reader:
-    metrics = (scaphandre.ENERGY, scaphandre.POWER, scaphandre.PSYS, scaphandre.DOMAIN, scaphandre.PROCESS)
+    metrics = (scaphandre.ENERGY, scaphandre.POWER, scaphandre.DOMAIN, scaphandre.PROCESS)
     selector = _selector(metrics, labels_of(options, name))
 
     def look(begin: float, end: float) -> Look:

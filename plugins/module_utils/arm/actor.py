@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import os
-import select
-import signal
-import subprocess
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..child import run_child
 from ..errors import KjouleError
 from ..lab.process import cannot_start
 
@@ -44,36 +40,15 @@ class Actor:
         Raises KjouleError with the end of its error output when it fails, cannot be started or takes longer than the timeout.
         """
         name = os.path.basename(argv[0])
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            begin = time.monotonic()
-            try:
-                child = subprocess.Popen(
-                    list(argv),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=errors,
-                    env=self.environment,
-                    cwd=cwd,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise cannot_start(name, argv[0], error) from error
-            in_time = True
-            try:
-                in_time = _wait(child.pid, self.timeout_seconds)
-            finally:
-                if not in_time or _running(child.pid):
-                    os.killpg(child.pid, signal.SIGKILL)
-                _pid, status, used = os.wait4(child.pid, 0)
-                child.returncode = os.waitstatus_to_exitcode(status)
-            seconds = time.monotonic() - begin
-            self._use = Use(self._use.cpu_seconds + used.ru_utime + used.ru_stime, self._use.calls + 1, self._use.seconds + seconds)
-            output.seek(0)
-            errors.seek(0)
-            text = output.read().decode("utf-8", "replace")
-            said = errors.read().decode("utf-8", "replace").strip()
+        try:
+            child = run_child(argv, environment=self.environment, cwd=cwd, timeout_seconds=self.timeout_seconds)
+        except OSError as error:
+            raise cannot_start(name, argv[0], error) from error
+        self._use = Use(self._use.cpu_seconds + child.cpu_seconds, self._use.calls + 1, self._use.seconds + child.seconds)
+        text = child.stdout.decode("utf-8", "replace")
+        said = child.stderr.decode("utf-8", "replace").strip()
         command = " ".join([name, *argv[1:3]])
-        if not in_time:
+        if not child.in_time:
             raise KjouleError(
                 f"{command} did not end", expected=f"an end within {self.timeout_seconds:g} s", seen=said[-500:] or "no output"
             )
@@ -84,26 +59,3 @@ class Actor:
                 next_step="correct what it names; if it is a manifest, try it with kubectl apply --dry-run=server",
             )
         return text
-
-
-def _running(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-
-
-def _wait(pid: int, seconds: float) -> bool:
-    """Wait for the end of a child without reaping it; False when the time is up."""
-    try:
-        handle = os.pidfd_open(pid)
-    except (AttributeError, OSError):  # a kernel before 5.3, or a seccomp filter
-        deadline = time.monotonic() + seconds
-        while _running(pid):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return True
-    try:
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-    finally:
-        os.close(handle)

@@ -64,7 +64,7 @@ class Bench:
     clock: Callable[[], int] = time.monotonic_ns
     moment: Callable[[], Moment] = moment
     machine: Callable[[], MachineTime] = machine_time
-    own_cpu: Callable[[], float] = time.process_time
+    own_cpu: Callable[[], float] = time.process_time  # of this process alone
     celsius: Callable[[], float | None] = field(default_factory=lambda: Host().celsius)
 
 
@@ -77,7 +77,7 @@ class _Edge:
 
 
 def _edge(bench: Bench) -> _Edge:
-    return _Edge(bench.source.read(), bench.moment(), bench.machine(), bench.own_cpu())
+    return _Edge(bench.source.read(), bench.moment(), bench.machine(), bench.own_cpu() + bench.source.children_seconds)
 
 
 def measure_point(bench: Bench, seconds: float, interval_seconds: float) -> dict[str, Any]:

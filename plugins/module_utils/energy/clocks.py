@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import PeriodInvalid
@@ -18,12 +19,16 @@ _CPUCLOCK_SCHED = 2  # include/linux/posix-timers.h
 
 
 class ProcessClock:
-    """The CPU clock of one process. ``extra_file``, if given, holds CPU nanoseconds of its children as text (see arm.git_server)."""
+    """The CPU clock of one process, with what it knows of its children: ``extra_file``, if given, holds their CPU nanoseconds as text (see
+    arm.git_server); ``children_seconds`` tells them (see source.Source)."""
 
-    def __init__(self, name: str, identity: ProcessIdentity, extra_file: str | None = None) -> None:
+    def __init__(
+        self, name: str, identity: ProcessIdentity, extra_file: str | None = None, children_seconds: Callable[[], float] | None = None
+    ) -> None:
         self.name = name
         self.identity = identity
         self.extra_file = extra_file
+        self.children_seconds = children_seconds
         self._clock = (~identity.pid << 3) | _CPUCLOCK_SCHED
 
     def read_ns(self) -> int:
@@ -34,6 +39,8 @@ class ProcessClock:
             raise self._gone() from None
         if self.extra_file is not None:
             value += _number_in(self.extra_file)
+        if self.children_seconds is not None:
+            value += round(self.children_seconds() * 1e9)
         return value
 
     def checked_read_ns(self) -> int:

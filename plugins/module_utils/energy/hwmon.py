@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import KjouleError
-from .source import Accuracy, Channel, Clock, Reading, description_of
+from .source import Accuracy, Channel, Clock, Reading, Source, description_of
 from .sysfs import number_of, read_number, text_of
 
 OPTIONS = ("sysfs_root", "chip", "sensors")
@@ -45,7 +45,7 @@ class Sensor:
     unit: str
 
 
-class HwmonSource:
+class HwmonSource(Source):
     """Sensors of one chip. Raises KjouleError when there are none, when it has to be said which, or when this user may not read them.
 
     chip: the name of its driver, as in ``/sys/class/hwmon/*/name``. sensors: labels of those to count.

@@ -2,8 +2,7 @@
 """Power of the whole machine as its BMC shows it: IPMI DCMI, read by the real ipmitool.
 
 DCMI 1.5, 6.6.1 "Get Power Reading": one figure in whole watts, with the BMC's time and its sampling period. Reached through the kernel's
-driver
-(interface ``open``), or over the network (``lanplus``). The password never stands in an argument list: ipmitool reads its file.
+driver (interface ``open``), or over the network (``lanplus``). The password never stands in an argument list: ipmitool reads its file.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ import calendar
 import os
 import re
 import shutil
-import subprocess
 import time
 from typing import Any
 
+from ..child import run_child
 from ..errors import KjouleError
 from .polled import Answer, PolledSource
 from .source import Accuracy, Channel
@@ -53,8 +52,7 @@ def make(options: dict[str, Any]) -> PolledSource:
     command += ["dcmi", "power", "reading"]
     where = text_option(options, "host", "ipmi") if interface == "lanplus" else "this host"
 
-    def ask() -> Answer:
-        return parse_power_reading(_run(command, timeout, where), f"the BMC of {where}")
+    tool = _Ipmitool(command, timeout, where)
 
     return PolledSource(
         name="ipmi",
@@ -64,8 +62,9 @@ def make(options: dict[str, Any]) -> PolledSource:
         resolution=1.0,
         update_seconds=1.0,
         accuracy=Accuracy(0.05, "assumed: DCMI states none; calibrate against a meter and set accuracy"),
-        ask=ask,
+        ask=lambda: parse_power_reading(tool.run(), f"the BMC of {where}"),
         more={"interface": interface, "at": where},
+        children=lambda: tool.cpu_seconds,
     )
 
 
@@ -105,28 +104,30 @@ def _lan_arguments(options: dict[str, Any], timeout: float) -> list[str]:
     return arguments
 
 
-def _run(command: list[str], timeout: float, where: str) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", "HOME": "/nonexistent"},
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise KjouleError(
-            f"the BMC of {where} does not answer",
-            seen=f"nothing within {timeout:g} s",
-            next_step="is IPMI over LAN on, and is this its address?",
-        ) from None
-    except OSError as error:
-        raise KjouleError(f"{command[0]} cannot be run", seen=str(error)) from error
-    said = done.stderr.decode(errors="replace").strip()
-    if done.returncode != 0 or not done.stdout.strip():
-        raise _failure(said, where)
-    return done.stdout.decode(errors="replace")
+class _Ipmitool:
+    """The command and what it has cost so far."""
+
+    def __init__(self, command: list[str], timeout: float, where: str) -> None:
+        self.cpu_seconds = 0.0
+        self._command, self._timeout, self._where = command, timeout, where
+
+    def run(self) -> str:
+        """What it prints. Raises KjouleError when it fails or takes too long."""
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC", "HOME": "/nonexistent"}
+        try:
+            done = run_child(self._command, environment=environment, timeout_seconds=self._timeout)
+        except OSError as error:
+            raise KjouleError(f"{self._command[0]} cannot be run", seen=str(error)) from error
+        self.cpu_seconds += done.cpu_seconds
+        if not done.in_time:
+            raise KjouleError(
+                f"the BMC of {self._where} does not answer",
+                seen=f"nothing within {self._timeout:g} s",
+                next_step="is IPMI over LAN on, and is this its address?",
+            )
+        if done.returncode != 0 or not done.stdout.strip():
+            raise _failure(done.stderr.decode(errors="replace").strip(), self._where)
+        return done.stdout.decode(errors="replace")
 
 
 def _failure(said: str, where: str) -> KjouleError:

@@ -2,10 +2,8 @@
 """Node energy and attribution from Kepler's metrics, both generations: legacy (up to 0.9, eBPF) and the rewrite (from 0.10).
 
 Node energy is active + idle (dynamic + idle with legacy): ``kepler_node_cpu_joules_total`` falls when RAPL wraps, their sum does not.
-Zones overlap; the
-total is psys, or else packages + dram. A restart of Kepler sets idle to the raw counter, up or down: nothing is known across it. What is
-read here
-directly and what comes through Prometheus goes through the same functions.
+Zones overlap; the total is psys, or else packages + dram. A restart of Kepler sets idle to the raw counter, up or down: nothing is known
+across it. What is read here directly and what comes through Prometheus goes through the same functions.
 """
 
 from __future__ import annotations
@@ -19,13 +17,12 @@ from typing import Any, NamedTuple
 from ..errors import KjouleError
 from .exposition import ACCEPT, Sample, parse
 from .polled import Answer, PolledSource
-from .source import LIMIT_WATTS, Accuracy, Channel
+from .source import LIMIT_WATTS, Accuracy, Channel, Reading
 from .web import WEB_OPTIONS, WebClient, finite, text_option
 
 OPTIONS = (*WEB_OPTIONS, "node", "zones")
 
 URL = "http://127.0.0.1:28282"
-PREFIXES = ("kepler_", "process_start_time_seconds")
 #: A scrape makes Kepler read its counters anew when its last look is older than this (monitor.staleness, its default).
 UPDATE_SECONDS = 0.5
 RESOLUTION_JOULES = 1e-6
@@ -52,19 +49,19 @@ def make(options: dict[str, Any]) -> PolledSource:
     zones = zones_option(options.get("zones"))
     client = WebClient.from_options(options, "kepler", URL)
 
-    def counters() -> NodeCounters:
-        return node_counters(scrape(client), client.what, node)
-
     try:
-        first = counters()
+        first = node_counters(scrape(client), client.what, node)
         chosen = choose_zones(first.zones, zones, client.what)
         restarts = RestartWatch()
+        ledger = KeplerLedger(chosen, node)
 
         def ask() -> Answer:
-            now = counters()
+            samples = scrape(client)
+            now = node_counters(samples, client.what, node)
             missing = [zone for zone in chosen if zone not in now.zones]
             if missing:
                 raise KjouleError(f"{client.what} shows zone {missing[0]} no longer")
+            ledger.look(samples)
             return Answer(tuple(now.zones[zone] for zone in chosen), epoch=restarts.epoch(now))
 
         return PolledSource(
@@ -82,6 +79,7 @@ def make(options: dict[str, Any]) -> PolledSource:
                 "restart_seen_by": START if first.started else "a fall of active energy; debugCollectors: [go, process] would be surer",
             },
             give_back=client.close,
+            ledger=ledger,
         )
     except BaseException:
         client.close()
@@ -243,7 +241,6 @@ def _refuse_models(source: str, what: str) -> None:
 
 
 # --- series over time: the same for both ways of reading
-# -------------------------------------------------------------------------------------
 
 
 class Point(NamedTuple):
@@ -296,6 +293,9 @@ ATTRIBUTION_METRICS = (
     *(metric for metric, _labels in LEVELS.values()),
     *(metric.format(zone=zone) for metric, _labels in _LEGACY_LEVELS.values() for zone in LEGACY_DOMAINS),
 )
+_LEDGER_METRICS = frozenset((*NODE_METRICS, *ATTRIBUTION_METRICS)) - {IDLE, START}
+#: What is read of all that Kepler shows.
+PREFIXES = (*NODE_METRICS, "kepler_node_info", *ATTRIBUTION_METRICS)
 #: What is attributed lies between two looks. They may cover this much more or less than the window.
 COVERAGE = 0.3
 #: How many of a level are listed; the rest is added up.
@@ -405,6 +405,45 @@ def _is_command(vm_id: str) -> bool:
         return len(vm_id) == 16 and bytes.fromhex(vm_id).startswith(b"/") and bytes.fromhex(vm_id).decode("ascii").isprintable()
     except ValueError:
         return False
+
+
+class KeplerLedger:
+    """What Kepler read directly gives to whom (source.Ledger). Every look adds what the counters gained since the one before; kept is their
+    sum at the edges of windows, so that a long period with many looks takes no more memory than its edges."""
+
+    def __init__(self, zones: tuple[str, ...], node: str = "") -> None:
+        self._zones, self._node = zones, node
+        self._looked = False
+        self._shown: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+        self._gained: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+        self._series: dict[tuple[str, frozenset[tuple[str, str]]], Series] = {}
+
+    def look(self, samples: Iterable[Sample]) -> None:
+        """Take one scrape in. What was not there at the scrape before was born since (``increase``)."""
+        now: dict[tuple[str, frozenset[tuple[str, str]]], list[float]] = {}
+        for sample in samples:
+            if sample.name in _LEDGER_METRICS and sample.labels.get("zone", self._zones[0]) in self._zones:
+                # A thing that ends moves from state="running" to state="terminated", with the same counter.
+                who = frozenset(item for item in sample.labels.items() if item[0] != "state")
+                now.setdefault((sample.name, who), []).append(sample.value)
+        for key, values in now.items():
+            for value in sorted(values):
+                before = self._shown.get(key, 0.0 if self._looked else value)
+                self._gained[key] = self._gained.get(key, 0.0) + (value - before if value >= before else value)
+                self._shown[key] = value
+        self._looked = True
+
+    def mark(self, reading: Reading) -> None:
+        """Keep the sums after this reading."""
+        for key, joules in self._gained.items():
+            name, who = key
+            series = self._series.setdefault(key, Series(name, dict(who)))
+            if name in NODE_METRICS or not series.points or series.points[-1].value != joules:
+                series.points.append(Point(reading.t_ns / 1e9, joules))
+
+    def between(self, begin: Reading, end: Reading) -> dict[str, Any]:
+        """As ``attribution``."""
+        return attribution(list(self._series.values()), self._zones, begin.t_ns / 1e9, end.t_ns / 1e9, self._node)
 
 
 def scrape(client: WebClient) -> list[Sample]:

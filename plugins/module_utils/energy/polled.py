@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ..errors import KjouleError
-from .source import Accuracy, Channel, Reading, description_of
+from .source import Accuracy, Channel, Ledger, Reading, Source, description_of
 
 JOULES_PER_WATT_HOUR = 3600.0
 JOULES_PER_KILOWATT_HOUR = 3.6e6
@@ -51,11 +51,16 @@ def _nothing() -> None:
     return None
 
 
-@dataclass
-class PolledSource:
-    """A source (source.Source) whose figures come from ``ask``. It is asked once when it is made.
+def _no_children() -> float:
+    return 0.0
 
-    more: what else ``describe`` tells. give_back: called by ``close``.
+
+@dataclass
+class PolledSource(Source):
+    """A source whose figures come from ``ask``. It is asked once when it is made.
+
+    more: what else ``describe`` tells. give_back: called by ``close``. children: the CPU-seconds of the programs that ``ask`` has started.
+    pause_seconds: how long after a question the meter has to be left alone to look again; a reading waits for that.
     """
 
     name: str
@@ -68,15 +73,27 @@ class PolledSource:
     ask: Callable[[], Answer]
     more: dict[str, Any] = field(default_factory=dict)
     give_back: Callable[[], None] = _nothing
+    children: Callable[[], float] = _no_children
+    ledger: Ledger | None = None
+    pause_seconds: float = 0.0
+    #: A packet that is lost is no meter that fails.
+    asks_again: bool = True
+    _asked_ns: int | None = None
 
     def __post_init__(self) -> None:
         self.read()
+
+    @property
+    def children_seconds(self) -> float:
+        return self.children()
 
     def describe(self) -> dict[str, Any]:
         return description_of(self, **self.more)
 
     def read(self) -> Reading:
-        before = time.monotonic_ns()
+        if self._asked_ns is not None and self.pause_seconds:
+            time.sleep(max(0.0, self.pause_seconds - (time.monotonic_ns() - self._asked_ns) / 1e9))
+        before = self._asked_ns = time.monotonic_ns()
         answer = self.ask()
         return Reading(before, answer.values, time.monotonic_ns(), answer.epoch, answer.meter_ns)
 

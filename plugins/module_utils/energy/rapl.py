@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import KjouleError
-from .source import Accuracy, Channel, Clock, Reading, description_of
+from .source import Accuracy, Channel, Clock, Reading, Source, description_of
 from .sysfs import number_of, read_number, text_of
 
 OPTIONS = ("sysfs_root", "psys")
@@ -38,7 +38,7 @@ class Zone:
     range_uj: int
 
 
-class RaplSource:
+class RaplSource(Source):
     """Counters of one host. Raises KjouleError when there are none, or when this user may not read them.
 
     sysfs_root: where the powercap tree hangs, below ``class/powercap``. psys: take the platform counter instead of packages and memory.

@@ -22,12 +22,13 @@ OPTIONS = (*WEB_OPTIONS, "quantity")
 URL = "http://127.0.0.1:8080"
 ENERGY = "scaph_host_energy_microjoules"
 POWER = "scaph_host_power_microwatts"
-PSYS = "scaph_host_rapl_psys_microjoules"
 DOMAIN = "scaph_domain_energy_microjoules"
 PROCESS = "scaph_process_power_consumption_microwatts"
 PREFIXES = ("scaph_host_", "scaph_domain_", "scaph_process_power_")
-#: The exporter looks at its counters again when a scrape comes more than 2 s after the last look.
+#: The exporter looks at its counters when a request comes more than 2 s after the last *request*, whoever made it, and shows the last look
+#: otherwise (src/exporters/prometheus.rs of 1.0.0). Asked once a second it never looks again, so it is left alone for that long.
 UPDATE_SECONDS = 2.0
+PAUSE_SECONDS = 2.05
 ACCURACY = Accuracy(0.05, "Khan et al. 2018 (RAPL in action): package RAPL against wall power")
 
 
@@ -58,6 +59,7 @@ def make(options: dict[str, Any]) -> PolledSource:
             ask=lambda: Answer((host_figure(samples(), ENERGY if counter else POWER, client.what),)),
             more={"at": client.what},
             give_back=client.close,
+            pause_seconds=PAUSE_SECONDS,
         )
     except BaseException:
         client.close()
@@ -65,8 +67,8 @@ def make(options: dict[str, Any]) -> PolledSource:
 
 
 def scope_of(samples: list[Sample]) -> str:
-    """What this exporter's host is made of, as its source code has it: psys, or packages with or without dram."""
-    if any(sample.name == PSYS for sample in samples):
+    """What this exporter's host is made of: psys, as the label of its figure says, or packages with or without dram."""
+    if any(sample.name in (ENERGY, POWER) and sample.labels.get("value_source") == "powercap_rapl_psys" for sample in samples):
         return "scaphandre:psys"
     dram = any(sample.name == DOMAIN and "dram" in sample.labels.values() for sample in samples)
     return "scaphandre:package+dram" if dram else "scaphandre:package"

@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import resource
-import signal
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ..child import run_child
 from ..errors import KjouleError
 from .clocks import machine_difference, machine_time
 from .estimate import SCOPE, estimate_joules
@@ -81,14 +77,14 @@ def measure(
     fault = threading.Event()
     recorder = Recorder(source, sample_seconds, lambda _reason: fault.set()) if source is not None else None
     result: dict[str, Any] = {"source": description, "rc": None, "stdout": None, "stderr": None}
+    of_command = None
     try:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         if recorder is not None:
             recorder.start()
         machine, begin_ns = machine_time(), time.monotonic_ns()
         start = recorder.edge() if recorder is not None else None
         if argv is not None:
-            result.update(_run(argv, chdir))
+            of_command = _run(argv, chdir, result)
         else:
             fault.wait(seconds)
         energy = None
@@ -97,13 +93,11 @@ def measure(
                 energy = recorder.window(start, recorder.edge())
             except KjouleError as error:
                 energy = _lost(recorder.source, (time.monotonic_ns() - begin_ns) / 1e9, str(error))
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         elapsed = (time.monotonic_ns() - begin_ns) / 1e9
         cpu = machine_difference(machine, machine_time())
     finally:
         if recorder is not None:
             recorder.stop()
-    of_command = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime if argv is not None else None
     estimate = estimate_joules(cpu["busy_seconds"], row)
     estimate.update({key: row[key] for key in ("joules_per_cpu_second", "id")}, origin=row["source"])
     result.update(energy=energy, estimate=estimate, cpu={**cpu, "command_seconds": of_command}, seconds=elapsed)
@@ -111,22 +105,15 @@ def measure(
     return result
 
 
-def _run(argv: list[str], chdir: str | None) -> dict[str, Any]:
-    """Run a command to its end. It has a session of its own; what is left of it when this process is told to end is ended with it."""
+def _run(argv: list[str], chdir: str | None, result: dict[str, Any]) -> float:
+    """Run a command to its end, with what it did into ``result``; returns its CPU-seconds. What is left of it when this process is told to
+    end is ended with it."""
     try:
-        popen = subprocess.Popen(
-            argv, cwd=chdir, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-        )
+        done = run_child(argv, cwd=chdir)
     except OSError as error:
         raise KjouleError(f"the command {argv[0]} cannot be started", seen=str(error), next_step="check cmd and chdir") from error
-    try:
-        stdout, stderr = popen.communicate()
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(popen.pid, signal.SIGKILL)
-        popen.communicate()
-        raise
-    return {"rc": popen.returncode, "stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
+    result.update(rc=done.returncode, stdout=done.stdout.decode(errors="replace"), stderr=done.stderr.decode(errors="replace"))
+    return done.cpu_seconds
 
 
 def _lost(source: Source, seconds: float, reason: str) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Channel:
 class Reading:
     """What all channels showed, in their order and unit, at one moment between two of the monotonic clock.
 
+    asked_ns: of an edge: when it was wanted. Earlier than the question that was answered when one before failed, or the meter is slow.
     epoch: what changes when the meter begins anew (start time of the exporter, boot of the BMC), where the source can tell.
     meter_ns: the meter's own time of this figure, in nanoseconds of whatever clock the meter has, where it tells. Only its progress is
     used: a figure whose time stands still is stale.
@@ -54,6 +55,12 @@ class Reading:
     t_after_ns: int
     epoch: str | None = None
     meter_ns: int | None = None
+    asked_ns: int | None = None
+
+    @property
+    def late_seconds(self) -> float:
+        """How long after it was wanted the answered question was put."""
+        return 0.0 if self.asked_ns is None else (self.t_before_ns - self.asked_ns) / 1e9
 
     @property
     def t_ns(self) -> int:
@@ -69,12 +76,23 @@ class Accuracy:
     origin: str
 
 
+class Ledger(Protocol):
+    """What a meter that gives energy to processes, containers and the like has given, up to its last reading."""
+
+    def mark(self, reading: Reading) -> None:
+        """Keep the state after this reading, the last one: it is the edge of a window."""
+
+    def between(self, begin: Reading, end: Reading) -> dict[str, Any]:
+        """What was given to whom between two readings that were marked."""
+
+
 class Source(Protocol):
     """The contract of a source. Making one reads it once, and raises KjouleError with why that does not work here and what would cure that.
 
     name: as in ``kjoule_source``. kind: ``counter`` or ``gauge``. scope: what it covers, as in ``rapl:package+dram``; joules of
     different scopes are never compared or added. resolution: smallest step of a channel, in its unit. update_seconds: how often the
-    meter renews its figure; longer is safe, shorter is not.
+    meter renews its figure; longer is safe, shorter is not. asks_again: a reading at an edge that failed may succeed when it is asked for
+    once more. ledger: of a meter that attributes.
     """
 
     name: str
@@ -84,6 +102,13 @@ class Source(Protocol):
     resolution: float
     update_seconds: float
     accuracy: Accuracy
+    asks_again: bool = False
+    ledger: Ledger | None = None
+
+    @property
+    def children_seconds(self) -> float:
+        """CPU time of the programs that reading has started: it belongs to the measuring."""
+        return 0.0
 
     def describe(self) -> dict[str, Any]:
         """For the journal's header and ``energy_facts``; ``description_of`` and what else there is to know. No secrets."""

@@ -5,9 +5,10 @@ Counters: the differences of neighbouring readings, corrected for at most one wr
 breaks the chain (a reset, a restart, a freeze, a gap, a suspend, a stepped clock, a figure that cannot be) makes the window invalid with
 its reason. Nothing is repaired.
 
-The uncertainty is a bound, the sum of its parts: ``edges`` (a reading takes time), ``update`` (the meter's figure is up to one update
-old), ``resolution``, ``sampling`` (gauges: what the power did between two readings), and ``accuracy`` of the meter itself, 0 where
-nobody states one.
+The uncertainty is a bound, the sum of its parts: ``edges`` (a reading takes time), ``late`` (the reading at an edge came later than it was
+asked for: it was asked for twice, or the meter had to be waited for), ``update`` (the meter's figure is up to one update old),
+``resolution``, ``sampling`` (gauges: what the power did between two readings), and ``accuracy`` of the meter itself, 0 where nobody states
+one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 from ..errors import KjouleError
@@ -217,7 +218,7 @@ def _counted(source: Source, readings: Sequence[Reading], interval_seconds: floa
             )
     power = math.fsum(peaks)
     parts = {
-        "edges_joules": power * sum((edge.t_after_ns - edge.t_before_ns) / 2e9 for edge in (readings[0], readings[-1])),
+        **_of_the_edges(power, power, readings[0], readings[-1]),
         "update_joules": 2 * power * max(source.update_seconds, stall),
         "resolution_joules": source.resolution * (2 * len(source.channels) + wraps),
     }
@@ -240,7 +241,7 @@ def _integrated(
     totals = [math.fsum(reading.values) for reading in readings]
     spread = max(totals) - min(totals)
     parts = {
-        "edges_joules": spread * sum((edge.t_after_ns - edge.t_before_ns) / 2e9 for edge in (first, last)),
+        **_of_the_edges(spread, max(totals), first, last),
         # At each edge the figure may be one update old, and be the average of the update before that.
         "update_joules": 2 * spread * source.update_seconds,
         "resolution_joules": source.resolution * len(source.channels) * (last.t_ns - first.t_ns) / 1e9,
@@ -248,6 +249,15 @@ def _integrated(
         "sampling_joules": SAMPLING_SIGMAS * math.sqrt(squares / 2),
     }
     return joules, parts, [f"gap: {longest:.1f} s without a reading, at most {limit:.1f} s are allowed"] if longest > limit else []
+
+
+def _of_the_edges(spread_watts: float, power_watts: float, first: Reading, last: Reading) -> dict[str, float]:
+    """A reading was made somewhere within the time it took: the edge is known, its power is not. One that came late is another edge than
+    was asked for: what the machine used meanwhile is in the window, or missing."""
+    return {
+        "edges_joules": spread_watts * sum((edge.t_after_ns - edge.t_before_ns) / 2e9 for edge in (first, last)),
+        "late_joules": power_watts * (first.late_seconds + last.late_seconds),
+    }
 
 
 def sample_interval(source: Source, sample_seconds: float) -> float:
@@ -311,18 +321,36 @@ class Recorder:
         self.source.close()
 
     def edge(self) -> tuple[Reading, Moment]:
-        """A reading with the clocks beside it. Raises KjouleError when the source cannot be read."""
+        """A reading with the clocks beside it. It is asked for once more where the source allows that; the window tells how late it was.
+
+        Raises KjouleError when the source cannot be read.
+        """
+        asked_ns = time.monotonic_ns()
         with self._guard:
-            reading = self.source.read()
+            try:
+                reading = self.source.read()
+            except KjouleError as error:
+                if isinstance(error, Vanished) or not self.source.asks_again:
+                    raise
+                self._misses.append(Miss(asked_ns, str(error), False))
+                reading = self.source.read()
+            reading = replace(reading, asked_ns=asked_ns)
             self._readings.append(reading)
+            if self.source.ledger is not None:
+                self.source.ledger.mark(reading)
         return reading, moment()
 
     def window(self, start: tuple[Reading, Moment], end: tuple[Reading, Moment]) -> dict[str, Any]:
         """The record of what lies between two edges."""
         begin_ns, end_ns = start[0].t_before_ns, end[0].t_before_ns
         inside = [reading for reading in self._readings if begin_ns <= reading.t_before_ns <= end_ns]
-        misses = [miss for miss in self._misses if begin_ns <= miss.t_ns <= end_ns]
-        return energy_window(self.source, inside, start[1], end[1], misses, self.interval_seconds)
+        # A miss at the first edge is no longer ago than that was asked for.
+        asked_ns = begin_ns if start[0].asked_ns is None else start[0].asked_ns
+        misses = [miss for miss in self._misses if asked_ns <= miss.t_ns <= end_ns]
+        record = energy_window(self.source, inside, start[1], end[1], misses, self.interval_seconds)
+        if self.source.ledger is not None:
+            record["attribution"] = self.source.ledger.between(start[0], end[0])
+        return record
 
     def samples(self) -> dict[str, Any]:
         """All readings: ``{channels, unit, t_ns, values}``, one list of values for each time."""

@@ -22,6 +22,7 @@ from ..arm.registry import make_arm
 from ..energy.clocks import ProcessClock
 from ..energy.meter import Edge, Meter
 from ..energy.registry import choose_source
+from ..energy.source import Source
 from ..errors import KjouleError, PeriodInvalid
 from ..lab.api import ApiUnavailable, KubeApi
 from ..lab.identity import boot_id, identify, own_line
@@ -35,10 +36,11 @@ def _now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def tool_clocks() -> list[ProcessClock]:
-    """This process and, on a controller that is itself the host, the ansible-playbook processes above it."""
+def tool_clocks(source: Source | None = None) -> list[ProcessClock]:
+    """This process, with the programs that reading ``source`` starts, and, on a controller that is itself the host, the ansible-playbook processes above it."""
     me = identify(os.getpid())
-    clocks = [ProcessClock("kjoule", me)] if me is not None else []
+    children = None if source is None else lambda: source.children_seconds
+    clocks = [ProcessClock("kjoule", me, children_seconds=children)] if me is not None else []
     ansible = []
     for pid in sorted(own_line() - {os.getpid()}):
         try:
@@ -72,7 +74,7 @@ class Period:
             fixed_ports={name: port for name, port in ports.items() if name not in FLUX_PORTS},
             existing=self.settings.get("existing"),
         )
-        self._meter = Meter(tool_clocks(), source, float(self.settings["sample_seconds"]), lambda: None)
+        self._meter = Meter(tool_clocks(source), source, float(self.settings["sample_seconds"]), lambda: None)
         self._roles = {clock.name: "tool" for clock in self._meter.clocks}
         self._actor: Actor | None = None
         self._arm: Arm | None = None
