@@ -126,6 +126,7 @@ bench: setup-dev ## How long a lab and an analysis take, how far off energy read
 	@PYTHONPATH=collections python bench/analysis.py
 	@PYTHONPATH=collections python bench/fleet.py
 	@PYTHONPATH=collections python bench/lab.py
+	@PYTHONPATH=collections python bench/energy_facts.py
 	@PYTHONPATH=collections:tests python bench/energy.py
 
 format: setup-dev ## Lay the Python files out

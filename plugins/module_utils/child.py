@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended: exit status (negative: the signal), what it wrote, CPU-seconds, seconds by the clock, and whether it ended by itself."""
+    """How it ended: exit status (negative: the signal), what it wrote, CPU-seconds, seconds by the clock, and whether that was in time."""
 
     returncode: int
     stdout: bytes

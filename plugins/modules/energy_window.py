@@ -102,7 +102,7 @@ energy:
       description: How far off the joules are at most, the sum of C(parts).
       type: float
     parts:
-      description: Where the uncertainty comes from - edges, update, resolution, sampling (gauges) and accuracy, each in joules.
+      description: Where the uncertainty comes from - edges, late, update, resolution, sampling (gauges) and accuracy, each in joules.
       type: dict
     scope:
       description: What the joules are of.
@@ -132,6 +132,12 @@ energy:
       description: What does not make the window wrong but is good to know, such as steal time.
       type: list
       elements: str
+    attribution:
+      description:
+        - What the meter gave to whom between the edges. C(node), C(processes), C(containers), C(pods) and C(vms), with joules each,
+          and C(reasons) why something has no figures.
+      returned: with the source kepler
+      type: dict
 estimate:
   description: Joules estimated from the busy CPU time of the machine, with bounds. Another scope than measured joules.
   returned: when measured

@@ -24,6 +24,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+#: What real exporters have served.
+TEXTS = Path(__file__).parent / "texts"
 HTML = b"<!doctype html><html><body>It works!</body></html>"
 
 
@@ -370,16 +372,12 @@ def legacy_kepler_text(dynamic: dict[str, float], idle: dict[str, float], source
 
 
 def scaphandre_text(joules: float | None, watts: float | None, psys: bool = False, processes: str = "") -> str:
-    """What the Prometheus exporter of Scaphandre 1.0 serves."""
-    lines = ["# HELP scaph_self_version Version number of scaphandre represented as a float.", "scaph_self_version 1.0"]
-    if joules is not None:
-        lines += ["# TYPE scaph_host_energy_microjoules counter", f"scaph_host_energy_microjoules {round(joules * 1e6)}"]
-    if watts is not None:
-        lines += ["# TYPE scaph_host_power_microwatts gauge", f"scaph_host_power_microwatts {round(watts * 1e6)}"]
-    if psys:
-        lines += ["scaph_host_rapl_psys_microjoules 5"]
-    lines += ['scaph_domain_energy_microjoules{domain_id="1",domain_name="dram",socket_id="0"} 5']
-    return "\n".join([*lines, processes]) + "\n"
+    """What the Prometheus exporter of Scaphandre 1.0.0 served (texts/README.md), with these figures of the host and these processes."""
+    recorded = (TEXTS / f"scaphandre-1.0.0-{'psys' if psys else 'dram'}.txt").read_text()
+    for metric, value in (("energy_microjoules", joules), ("power_microwatts", watts)):
+        figure = "" if value is None else rf"\g<1> {round(value * 1e6)}"
+        recorded = re.sub(rf"(?m)^(scaph_host_{metric}(?:{{.*}})?) \S+$", figure, recorded)
+    return re.sub(r"(?m)^scaph_process_.*\n", "", recorded) + processes + "\n"
 
 
 def series_of_scrapes(scrapes: Iterable[tuple[float, Iterable[Any]]]) -> list[Any]:

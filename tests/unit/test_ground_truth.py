@@ -88,16 +88,17 @@ def counter_windows(shape: str, folder: Path) -> list[Injected]:
 
 
 def gauge_windows(shape: str, average: bool, folder: Path) -> list[Injected]:
-    """Windows of 10 to 120 s of a power meter that renews its figure every second, momentary or averaged."""
+    """Windows of 1 to 120 s of a power meter that renews its figure every second, momentary or averaged."""
     chance = random.Random(f"{shape} {average}")
     result = []
-    for host in range(5):
+    for host in range(WINDOWS // 20):
         meter = PowerMeter(folder / str(host), SHAPES[shape](chance.randrange(1000)), 1.0, average, seed=host)
         source = HwmonSource(str(folder / str(host)), clock=meter.time)
         meter.time.advance(5)
-        for _number in range(20):
+        for number in range(20):
             meter.time.advance(chance.random() * 5)
-            result.append(measure(meter.time, source, meter.truth_joules, 10.1 * 12 ** chance.random(), 1.0, jitter=1.0))
+            result.append(measure(meter.time, source, meter.truth_joules, length(chance, number), 1.0, jitter=1.0))
+        meter.close()
     return result
 
 

@@ -23,6 +23,7 @@ from .web import finite, path_option, read_secret, seconds_option, text_option
 OPTIONS = ("interface", "host", "port", "username", "password_file", "cipher_suite", "privilege", "ipmitool", "timeout_seconds")
 
 DEVICES = ("/dev/ipmi0", "/dev/ipmi/0", "/dev/ipmidev/0")
+UDEV_RULE = 'KERNEL=="ipmi[0-9]*", GROUP="power", MODE="0660"'
 _INTERFACES = ("open", "lanplus")
 #: The level user is enough for Get Power Reading; ipmitool would ask for administrator.
 _PRIVILEGES = ("user", "operator", "administrator")
@@ -81,7 +82,7 @@ def _check_device() -> None:
         raise KjouleError(
             f"{found[0]} may not be opened",
             seen="permission denied",
-            next_step="run as root, or let a group of your choice use it by a udev rule",
+            next_step=f"become: true; or let a group of your choice use it with the udev rule {UDEV_RULE}",
         )
 
 

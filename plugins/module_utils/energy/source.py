@@ -59,8 +59,8 @@ class Reading:
 
     @property
     def late_seconds(self) -> float:
-        """How long after it was wanted the answered question was put."""
-        return 0.0 if self.asked_ns is None else (self.t_before_ns - self.asked_ns) / 1e9
+        """How long after it was wanted it was made."""
+        return 0.0 if self.asked_ns is None else (self.t_ns - self.asked_ns) / 1e9
 
     @property
     def t_ns(self) -> int:

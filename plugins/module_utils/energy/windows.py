@@ -240,6 +240,8 @@ def _integrated(
     first, last = readings[0], readings[-1]
     totals = [math.fsum(reading.values) for reading in readings]
     spread = max(totals) - min(totals)
+    if last.t_ns - first.t_ns < FEW_UPDATES * source.update_seconds * 1e9:
+        spread = max(totals)  # too few figures to tell what the power does: it may have been anything between nought and twice that
     parts = {
         **_of_the_edges(spread, max(totals), first, last),
         # At each edge the figure may be one update old, and be the average of the update before that.

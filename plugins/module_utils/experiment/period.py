@@ -37,7 +37,8 @@ def _now() -> str:
 
 
 def tool_clocks(source: Source | None = None) -> list[ProcessClock]:
-    """This process, with the programs that reading ``source`` starts, and, on a controller that is itself the host, the ansible-playbook processes above it."""
+    """This process with the programs that reading ``source`` starts and, on a controller that is itself the host, the ansible-playbook
+    processes above it."""
     me = identify(os.getpid())
     children = None if source is None else lambda: source.children_seconds
     clocks = [ProcessClock("kjoule", me, children_seconds=children)] if me is not None else []

@@ -109,6 +109,17 @@ def selected(*phases):
     return {number: {"snowflake": {"phases": [one]}, "flux": {"phases": [one]}} for number, one in enumerate(phases)}
 
 
+def test_what_a_kepler_gave_that_the_host_itself_read_stands_beside_it_too():
+    """kjoule_source: kepler. Its attribution is in the record of its own window."""
+    (entry,) = phase()["energy"]
+    given = kepler(etcd=17.8)["kepler"]
+    own = {**entry, "source": "kepler", "scope": "kepler:package+dram", "uncertainty_joules": 2.3, "attribution": given}
+    found = table(selected(phase(energy=[own])), ["snowflake", "flux"], ["kepler:package+dram"], None)
+    assert found["kepler_zones"] == ["dram", "package"]
+    parts = {part["name"]: part for part in found["rows"][0]["parts"]}
+    assert parts["etcd"]["kepler"] == {"joules": pytest.approx(17.8), "uncertainty": pytest.approx(0.178)}
+
+
 def test_what_kepler_gave_stands_beside_it_and_is_found_by_the_cut_name():
     given = kepler(etcd=17.8, **{"source-controlle": 31.0})
     given["kepler"]["processes"]["listed"].append({"pid": "2", "comm": "etcd", "joules": 0.4})

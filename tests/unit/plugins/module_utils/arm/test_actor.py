@@ -82,22 +82,5 @@ def test_a_timeout_ends_the_whole_group_and_says_what_was_said(tmp_path, monkeyp
     os.close(reader)
 
 
-def test_an_interruption_ends_the_command(monkeypatch):
-    class Stop(BaseException):
-        pass
-
-    seen = []
-
-    def interrupted(pid, seconds):
-        seen.append(pid)
-        raise Stop
-
-    monkeypatch.setattr(module, "_wait", interrupted)
-    with pytest.raises(Stop):
-        actor().run(["sleep", "600"])
-    with pytest.raises(ProcessLookupError):
-        os.kill(seen[0], 0)
-
-
 def test_output_larger_than_a_pipe_does_not_block():
     assert len(actor().run(python("print('x' * 1000000)"))) == 1_000_001

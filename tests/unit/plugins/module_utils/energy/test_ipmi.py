@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.energy import ipmi
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.clocks import ProcessClock
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import identify
 
 #: As ipmitool 1.8.19 prints it.
 TEXT = """
@@ -141,3 +145,16 @@ def test_this_host_is_asked_through_its_device(monkeypatch, fake_ipmitool, tmp_p
 def test_a_wrong_option_is_named(fake_ipmitool, secret, options, said):
     with pytest.raises(KjouleError, match=said):
         lan(fake_ipmitool("exit 0"), secret, **options)
+
+
+def test_the_cpu_time_of_ipmitool_is_that_of_the_measuring(fake_ipmitool, secret):
+    """Also of the run that failed. The shell's loop takes a tenth of a second at least on any machine of today."""
+    burn = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done"
+    source = lan(fake_ipmitool(f"{burn}; cat <<'EOF'\n{TEXT}\nEOF"), secret, timeout_seconds=30)
+    once = source.children_seconds
+    assert once > 0.01
+    source.read()
+    assert source.children_seconds > 1.5 * once
+    clock = ProcessClock("kjoule", identify(os.getpid()), children_seconds=lambda: source.children_seconds)
+    alone = ProcessClock("kjoule", identify(os.getpid()))
+    assert clock.read_ns() - alone.read_ns() == pytest.approx(source.children_seconds * 1e9, abs=5e6)

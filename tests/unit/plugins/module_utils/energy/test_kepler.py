@@ -7,7 +7,8 @@ import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.energy import kepler
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.exposition import parse
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.kepler import Point, attribution, choose_zones, increase, node_counters
-from ansible_collections.kjoule.bench.plugins.module_utils.energy.windows import Moment, energy_window
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.source import Reading
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.windows import Moment, Recorder, energy_window
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from harness.meters import Exporter, kepler_text, legacy_kepler_text, series_of_scrapes
 
@@ -344,3 +345,71 @@ class TestAttribution:
         level = attribution(looks(*many), ("package",), 0, 5)["processes"]
         assert len(level["listed"]) == kepler.LISTED
         assert level["joules"] == pytest.approx(sum(entry["joules"] for entry in level["listed"]) + level["others_joules"])
+
+
+def edge_at(second):
+    return Reading(second * 10**9, (), second * 10**9)
+
+
+class TestLedger:
+    """Attribution without a Prometheus: the same figures as from series of the same scrapes, from the edges alone."""
+
+    def between(self, workloads, first, last, zones=("package",)):
+        """One look every 5 s; only those at ``first`` and ``last`` are edges of the window."""
+        ledger = kepler.KeplerLedger(zones)
+        for index, lines in enumerate(workloads):
+            text = kepler_text({"package": 1000.0 + 10.0 * index}, {"package": 5000.0}, workloads="\n".join(lines))
+            ledger.look(parse(text, "it", kepler.PREFIXES))
+            if 5 * index in (first, last):
+                ledger.mark(edge_at(5 * index))
+        return ledger.between(edge_at(first), edge_at(last))
+
+    @pytest.mark.parametrize(
+        "workloads",
+        [
+            [[process(1, "etcd", 50.0)], [process(1, "etcd", 56.0)], [process(1, "etcd", 61.0)], [process(1, "etcd", 61.5)]],
+            [[process(1, "etcd", 50.0)], [process(1, "etcd", 0.0)], [process(1, "etcd", 6.0)], [process(1, "etcd", 2.0)]],
+            [[process(1, "sh", 5.0)], [process(1, "sh", 9.0)], [process(1, "sh", 9.0, "terminated")], []],
+            [[], [], [process(7, "kubectl", 3.0, "terminated")], []],
+            [[], [process(7, "kubectl", 3.0)], [process(7, "kubectl", 4.0)], [process(7, "kubectl", 4.0)]],
+            [[process(1, "e", 1.0), process(1, "e", 1.0, zone="core")], [], [], [process(1, "e", 5.0), process(1, "e", 4.0, zone="core")]],
+            [[vm("42", "a", 1.0), vm("42", "b", 1.0)], [], [], [vm("42", "a", 2.0), vm("42", "b", 2.0)]],
+            [[process(1, "etcd", 50.0)], [], [], [process(1, "etcd", 1.8e13)]],
+        ],
+        ids=["runs", "is reset twice", "ends", "is born and ends", "is born", "other zones", "one id", "beyond the node"],
+    )  # fmt: skip
+    def test_it_says_what_the_series_say(self, workloads):
+        for first, last in ((0, 15), (5, 15), (5, 10)):
+            assert self.between(workloads, first, last) == attribution(looks(*workloads), ("package",), first, last)
+
+    def test_what_was_used_outside_of_the_window_does_not_count(self):
+        workloads = [[process(1, "etcd", 10.0 * n)] for n in range(6)]
+        result = self.between(workloads, 10, 20)
+        assert (result["node"], result["processes"]["joules"]) == ({"active_joules": 20.0}, 20.0)
+
+    def test_a_window_of_the_source_holds_who_used_it(self):
+        """The whole way: HTTP, edges of a recorder, the record. Joules are those that were put in between the edges."""
+        node, used = Node(), {"etcd": 5.0}
+
+        def text():
+            lines = [process(7, "etcd", used["etcd"]), process(8, "sh", 1.0)]
+            return node.text(workloads="\n".join(lines))
+
+        with Exporter(text) as double:
+            recorder = Recorder(kepler.make({"url": double.url, "zones": ["package"]}), 60.0)
+            begin = recorder.edge()
+            node.use(0.6, 5.0, ratio=0.5)
+            used["etcd"] += 0.12
+            record = recorder.window(begin, recorder.edge())
+            recorder.stop()
+        assert record["attribution"]["node"]["active_joules"] == pytest.approx(0.3)
+        (etcd,) = record["attribution"]["processes"]["listed"]
+        assert (etcd["comm"], etcd["joules"]) == ("etcd", pytest.approx(0.12))
+
+    def test_many_looks_take_no_more_memory_than_the_edges(self):
+        ledger = kepler.KeplerLedger(("package",))
+        for index in range(200):
+            ledger.look(parse(kepler_text({"package": 10.0 * index}, {"package": 1.0}, workloads=process(1, "etcd", 4.0 * index)), "it"))
+            if index % 100 == 0:
+                ledger.mark(edge_at(index))
+        assert [len(series.points) for series in ledger._series.values()] == [2, 2]

@@ -58,3 +58,26 @@ def test_a_meter_that_does_not_know_the_time_is_not_stale():
         now[0] = second
         watch.check(None, "it")
     assert now[0] == 99
+
+
+def asked_and_paused(pause_seconds):
+    source = PolledSource(
+        "meter", "gauge", "meter:all", (Channel("all", "W"),), 1.0, 2.0, Accuracy(None, "nobody"), lambda: Answer((42.0,))
+    )
+    source.pause_seconds = pause_seconds
+    return source.read(), source.read()
+
+
+def test_a_meter_that_needs_a_pause_gets_it_and_the_reading_begins_after_it():
+    first, second = asked_and_paused(0.05)
+    assert second.t_before_ns - first.t_before_ns >= 50_000_000
+    assert second.t_after_ns - second.t_before_ns < 50_000_000
+
+
+def test_what_reading_costs_in_other_programs_is_told():
+    spent = [0.25]
+    source = PolledSource(
+        "meter", "gauge", "meter:all", (Channel("all", "W"),), 1.0, 2.0, Accuracy(None, "nobody"), lambda: Answer((42.0,)),
+        children=lambda: spent[0],
+    )  # fmt: skip
+    assert source.children_seconds == 0.25

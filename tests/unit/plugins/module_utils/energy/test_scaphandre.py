@@ -3,11 +3,63 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.energy import scaphandre
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.exposition import parse
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from harness.meters import Exporter, scaphandre_text, series_of_scrapes
+from harness.meters import TEXTS, Exporter, scaphandre_text, series_of_scrapes
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """No double here has to be waited for, but the one that says so."""
+    monkeypatch.setattr(scaphandre, "PAUSE_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("machine", "joules", "watts", "scope"), [("dram", 47.2, 19.404387, "package+dram"), ("psys", 69.0, 21.876992, "psys")]
+)
+def test_what_a_real_scaphandre_has_served_is_read_as_what_was_put_in(machine, joules, watts, scope):
+    """Package 43 J and dram 4.2 J, and beside them psys 69 J, which contains both: tests/harness/texts."""
+    text = (TEXTS / f"scaphandre-1.0.0-{machine}.txt").read_text()
+    with Exporter(lambda: text) as double:
+        for quantity, figure in (("energy", joules), ("power", watts)):
+            source = scaphandre.make({"url": double.url, "quantity": quantity})
+            assert (source.scope, source.read().values) == (f"scaphandre:{scope}", (pytest.approx(figure),))
+            source.close()
+    given = scaphandre.process_joules(series_of_scrapes((t, parse(text, "it")) for t in (0.0, 2.0)), 0.0, 2.0, joules)
+    assert [entry["exe"] for entry in given["listed"]] == ["/usr/bin/python3.11"]
+
+
+class LooksSeldom(Exporter):
+    """As the real one: it looks at its counters only when nobody has asked for a while, and a question makes that while begin anew."""
+
+    def __init__(self, seconds):
+        super().__init__(self._text)
+        self.shown = self.true = 100.0
+        self.asked, self.seconds = float("-inf"), seconds
+
+    def _text(self):
+        now = time.monotonic()
+        if now - self.asked > self.seconds:
+            self.shown = self.true
+        self.asked = now
+        return scaphandre_text(self.shown, 1.0)
+
+
+@pytest.mark.parametrize(("pause", "fresh"), [(0.06, True), (0.0, False)])
+def test_it_is_left_alone_until_it_looks_again(monkeypatch, pause, fresh):
+    """Asked more often than every two seconds, version 1.0.0 shows one and the same figure for ever; here two seconds are 50 ms."""
+    monkeypatch.setattr(scaphandre, "PAUSE_SECONDS", pause)
+    with LooksSeldom(0.05) as double:
+        source = scaphandre.make({"url": double.url})
+        for _ in range(4):
+            double.true += 10.0
+            shown = source.read().values[0]
+        assert (shown == double.true) == fresh
+        source.close()
 
 
 def test_energy_is_taken_where_there_is_a_counter_and_power_where_there_is_none():

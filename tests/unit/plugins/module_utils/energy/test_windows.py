@@ -4,23 +4,27 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
-from ansible_collections.kjoule.bench.plugins.module_utils.energy.source import Accuracy, Channel, Reading, description_of
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.polled import Answer, PolledSource
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.source import Accuracy, Channel, Reading, Source, Vanished, description_of
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.windows import (
     Miss,
     Moment,
+    Recorder,
     energy_window,
     moment,
     observed_update_seconds,
     sample_interval,
 )
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 
 RANGE = 65_532.61  # of an older package, in joules
 
 
-class Meter:
+class Meter(Source):
     """A source that shows what it is told."""
 
     scope = "test:all"
@@ -235,3 +239,64 @@ def test_a_counter_is_watched_until_its_rhythm_is_known():
     assert observed_update_seconds(Slow(), sleep=sleep, clock=lambda: now[0]) == pytest.approx(0.02, rel=0.05)
     meter.values = [1.0] * 1000
     assert observed_update_seconds(meter, sleep=sleep, clock=lambda: now[0]) == pytest.approx(0.1)
+
+
+class Network:
+    """A meter of 40 W behind a network that loses the answers it is told to lose, each after a tenth of a second."""
+
+    def __init__(self, kind: str = "gauge") -> None:
+        self.lost: list[type[KjouleError]] = []
+        self.asked = 0
+        begin = time.monotonic()
+
+        def ask() -> Answer:
+            self.asked += 1
+            if self.lost:
+                time.sleep(0.1)
+                raise self.lost.pop()("the meter does not answer")
+            return Answer((40.0 if kind == "gauge" else 40.0 * (time.monotonic() - begin),))
+
+        unit = "W" if kind == "gauge" else "J"
+        self.source = PolledSource("meter", kind, "meter:all", (Channel("all", unit),), 0.0, 0.001, Accuracy(None, "nobody"), ask)
+        self.recorder = Recorder(self.source, 60.0)
+
+
+@pytest.mark.parametrize("kind", ["counter", "gauge"])
+@pytest.mark.parametrize("edge", [0, 1])
+def test_an_edge_whose_answer_was_lost_is_asked_for_once_more_and_the_window_tells_how_late_it_was(kind, edge):
+    meter = Network(kind)
+    edges = []
+    for number in range(2):
+        meter.lost = [KjouleError] if number == edge else []
+        edges.append(meter.recorder.edge())
+        time.sleep(0.15)
+    record = meter.recorder.window(*edges)
+    wanted = [reading.asked_ns for reading, _moment in edges]
+    assert edges[edge][0].late_seconds >= 0.1
+    assert record["valid"], record["reasons"]
+    assert record["seconds"] == (edges[1][0].t_ns - edges[0][0].t_ns) / 1e9, "its time is that of the question which was answered"
+    assert record["parts"]["late_joules"] >= 40.0 * 0.1
+    assert abs(record["joules"] - 40.0 * (wanted[1] - wanted[0]) / 1e9) <= record["uncertainty_joules"], "the window that was wanted"
+    assert record["warnings"][0] == "1 of 3 readings failed"
+
+
+def test_an_edge_is_asked_for_twice_and_no_more():
+    meter = Network()
+    meter.lost = [KjouleError, KjouleError]
+    with pytest.raises(KjouleError, match="does not answer"):
+        meter.recorder.edge()
+    assert meter.asked == 3, "once when it was made"
+
+
+def test_what_vanished_is_not_asked_for_again():
+    meter = Network()
+    meter.lost = [Vanished]
+    with pytest.raises(Vanished):
+        meter.recorder.edge()
+    assert meter.asked == 2
+
+
+def test_an_edge_that_comes_at_once_is_not_late():
+    meter = Network()
+    record = meter.recorder.window(meter.recorder.edge(), meter.recorder.edge())
+    assert record["parts"]["late_joules"] < 40.0 * 0.1
