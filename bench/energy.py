@@ -56,15 +56,20 @@ def get(url: str) -> bytes:
         return answer.read()
 
 
-def wait_for(url: str, popen: subprocess.Popen[bytes], word: str = "", seconds: float = 60) -> None:
-    """Until the answer holds the word."""
+def answers(url: str, popen: subprocess.Popen[bytes], word: str = "", seconds: float = 60) -> bool:
+    """Whether an answer holds the word before the program ends or the time is up."""
     deadline = time.monotonic() + seconds
     while popen.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             if word in get(url).decode():
-                return
+                return True
         time.sleep(0.2)
-    raise SystemExit(f"bench: {' '.join(map(str, popen.args))} does not answer at {url} with {word or 'anything'}")  # type: ignore[arg-type]
+    return False
+
+
+def wait_for(url: str, popen: subprocess.Popen[bytes], word: str = "") -> None:
+    if not answers(url, popen, word):
+        raise SystemExit(f"bench: {' '.join(map(str, popen.args))} does not answer at {url} with {word or 'anything'}")  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
@@ -133,23 +138,23 @@ def kepler(folder: Path, root: Path, interval: str, others: int = 0) -> Iterator
 
 @contextlib.contextmanager
 def scaphandre(root: Path) -> Iterator[tuple[str, int] | None]:
-    """The same of a Scaphandre."""
+    """The same of a Scaphandre; None also where it ends instead of answering."""
     binary = os.environ.get("KJOULE_BENCH_SCAPHANDRE")
-    if not binary or not os.path.exists("/proc/modules"):
+    if not binary:
         yield None
         return
     port = free_port()
     environment = {**os.environ, "SCAPHANDRE_POWERCAP_PATH": str(root / "class" / "powercap")}
     command = [binary, "--vm", "prometheus", "--address", "127.0.0.1", "--port", str(port)]
     with running(command, env=environment) as popen:
-        wait_for(f"http://127.0.0.1:{port}/metrics", popen, "scaph_host_energy_microjoules")
-        yield f"127.0.0.1:{port}", popen.pid
+        there = answers(f"http://127.0.0.1:{port}/metrics", popen, "scaph_host_energy_microjoules")
+        yield (f"127.0.0.1:{port}", popen.pid) if there else None
 
 
 def why_no_scaphandre() -> str:
-    if not os.path.exists("/proc/modules"):
-        return "cannot run here: Scaphandre 1.0.0 panics on a kernel without /proc/modules"
-    return "not on this machine: KJOULE_BENCH_SCAPHANDRE names none"
+    if not os.environ.get("KJOULE_BENCH_SCAPHANDRE"):
+        return "not on this machine: KJOULE_BENCH_SCAPHANDRE names none"
+    return "cannot run here: it ended. Scaphandre 1.0.0 panics on a kernel without /proc/modules; bench/energy_vm has one"
 
 
 @contextlib.contextmanager
