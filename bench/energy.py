@@ -32,7 +32,9 @@ from pathlib import Path
 import energy_sampler
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.clocks import ProcessClock
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.registry import make_source
-from ansible_collections.kjoule.bench.plugins.module_utils.energy.windows import Recorder
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.source import Reading
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.windows import Moment, Recorder
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import identify
 from harness import powercap
 
@@ -207,18 +209,14 @@ def accuracy(shape: str, seconds: float) -> None:
         edges = []
         begin = time.monotonic()
         while time.monotonic() - begin < seconds:
-            edges.append((time.time(), time.monotonic_ns(), {name: recorder.edge() for name, recorder in recorders.items()}))
+            edges.append((time.time(), time.monotonic_ns(), {name: edge_of(recorder) for name, recorder in recorders.items()}))
             time.sleep(max(0.0, begin + 10 * len(edges) - time.monotonic()))
         time.sleep(6)  # the scrape after the last one
         print(f"\n| reader, {shape} power | windows | 10 s: median error | most | 60 s: median error | most |\n|---|---|---|---|---|---|")
         for name, recorder in recorders.items():
             cells, counts = [], []
             for step in (1, 6):
-                records = [(recorder.window(a[2][name], b[2][name]), a, b) for a, b in zip(edges, edges[step:])]
-                pairs = [
-                    (record["joules"] if record["valid"] else None, powercap.truth_joules(root, a[2][name][0].t_ns, b[2][name][0].t_ns))
-                    for record, a, b in records
-                ]
+                pairs = [figure_and_truth(recorder, root, a[2][name], b[2][name]) for a, b in zip(edges, edges[step:])]
                 cells.append(errors_of(pairs))
                 counts.append(str(len(pairs)))
             print(f"| {name} | {' and '.join(counts)} | {' | '.join(cells)} |")
@@ -237,6 +235,26 @@ def accuracy(shape: str, seconds: float) -> None:
                 ]
                 cells.append(errors_of(pairs))
             print(f"| {name} | {len(edges) - 1} and {len(edges) - 6} | {' | '.join(cells)} |")
+
+
+Edge = tuple[Reading, Moment]
+
+
+def edge_of(recorder: Recorder) -> Edge | None:
+    """None where the reader did not answer, which on a crowded machine some do not."""
+    try:
+        return recorder.edge()
+    except KjouleError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return None
+
+
+def figure_and_truth(recorder: Recorder, root: Path, begin: Edge | None, end: Edge | None) -> tuple[float | None, float]:
+    """Joules of the window, None where it is invalid or has no edges, and what was put in meanwhile."""
+    if begin is None or end is None:
+        return None, 0.0
+    record = recorder.window(begin, end)
+    return record["joules"] if record["valid"] else None, powercap.truth_joules(root, begin[0].t_ns, end[0].t_ns)
 
 
 def kepler_query(seconds: int) -> str:

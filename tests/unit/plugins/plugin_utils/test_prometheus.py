@@ -19,7 +19,7 @@ def api():
 
 
 def server(api, **options):
-    return PrometheusServer({"url": api.url, "timeout_seconds": 0.3, **options})
+    return PrometheusServer({"url": api.url, "timeout_seconds": 1.0, **options})
 
 
 def test_raw_samples_keep_their_own_times(api):

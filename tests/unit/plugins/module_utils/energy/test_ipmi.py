@@ -111,7 +111,7 @@ def test_the_password_is_neither_an_argument_nor_in_the_environment(fake_ipmitoo
 )
 def test_what_ipmitool_cannot_do_is_said_with_the_next_step(fake_ipmitool, secret, script, said):
     with pytest.raises(KjouleError, match=said):
-        lan(fake_ipmitool(script), secret, timeout_seconds=0.3)
+        lan(fake_ipmitool(script), secret, timeout_seconds=0.3 if "sleep" in script else 10.0)
 
 
 def test_without_ipmitool_or_a_device_it_is_said_what_would_help(monkeypatch, fake_ipmitool, tmp_path):

@@ -94,7 +94,7 @@ class TestNode:
     def test_a_bad_answer_is_a_failed_reading_with_its_reason(self, fault, said):
         node = Node()
         with Exporter(node.text) as double:
-            source = kepler.make({"url": double.url, "timeout_seconds": 0.2})
+            source = kepler.make({"url": double.url, "timeout_seconds": 1.0 if fault == "timeout" else 10.0})
             double.fault = fault
             with pytest.raises(KjouleError, match=said):
                 source.read()

@@ -81,7 +81,7 @@ def test_a_wrong_or_missing_password_is_said(kind, tmp_path):
 @pytest.mark.parametrize("quantity", ["power", "energy"])
 def test_a_bad_answer_is_a_failed_reading_with_its_reason(kind, fault, said, quantity):
     with double_of(kind) as double:
-        source = kind[1]({"url": double.url, "quantity": quantity, "timeout_seconds": 0.2})
+        source = kind[1]({"url": double.url, "quantity": quantity, "timeout_seconds": 1.0 if fault == "timeout" else 10.0})
         double.fault = fault
         with pytest.raises(KjouleError, match=said):
             source.read()

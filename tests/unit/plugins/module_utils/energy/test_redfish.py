@@ -20,7 +20,7 @@ def options(pem, tmp_path):
     path = tmp_path / "secret"
     path.write_text("secret\n")
     path.chmod(0o600)
-    return {"username": "kjoule", "password_file": str(path), "fingerprint": pem[1], "timeout_seconds": 0.5}
+    return {"username": "kjoule", "password_file": str(path), "fingerprint": pem[1], "timeout_seconds": 2.0}
 
 
 def bmc(pem, schema):

@@ -94,7 +94,7 @@ def test_the_scope_says_what_host_means_on_this_machine(psys, scope):
 )
 def test_a_bad_answer_is_a_failed_reading_with_its_reason(fault, said):
     with Exporter(lambda: scaphandre_text(1234.5, 42.25)) as double:
-        source = scaphandre.make({"url": double.url, "timeout_seconds": 0.2})
+        source = scaphandre.make({"url": double.url, "timeout_seconds": 1.0 if fault == "timeout" else 10.0})
         double.fault = fault
         with pytest.raises(KjouleError, match=said):
             source.read()

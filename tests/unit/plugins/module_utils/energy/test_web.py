@@ -28,7 +28,7 @@ def pem(tmp_path_factory):
 
 
 def client(url, **options):
-    return WebClient(url, "the meter", **{"timeout_seconds": 0.3, **options})
+    return WebClient(url, "the meter", **{"timeout_seconds": 1.0, **options})
 
 
 def test_an_answer_comes_back_and_the_connection_is_used_again(server):
