@@ -14,7 +14,7 @@ from ansible_collections.kjoule.bench.plugins.plugin_utils import document as do
 from ansible_collections.kjoule.bench.plugins.plugin_utils import fleet
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain, write_if_different
 from ansible_collections.kjoule.bench.plugins.plugin_utils.report import read_report
-from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import check_run_id, fleet_files, run_files
+from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import check_run_id, fleet_files, run_files, short_path
 
 
 class ActionModule(ActionBase):
@@ -28,8 +28,12 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         try:
             args = to_plain(self._task.args, "arguments")
+            if not isinstance(args.get("hosts"), list) or not args["hosts"]:
+                raise KjouleError("hosts of the fleet", expected="a list of names", seen=repr(args.get("hosts")))
             reports_dir = str(Path(args.get("reports_dir") or "reports").expanduser().absolute())
-            run_id = check_run_id(args.get("run_id") or "none")
+            if not args.get("run_id"):
+                raise KjouleError("run of the fleet", expected="its run_id", seen="none")
+            run_id = check_run_id(str(args["run_id"]))
             found, missing = [], []
             for host in args["hosts"]:
                 report = read_report(run_files(reports_dir, run_id, host)["json"])
@@ -50,5 +54,12 @@ class ActionModule(ActionBase):
                     changed |= write_if_different(path, content)
         except (KjouleError, OSError) as error:
             raise AnsibleActionFail(str(error)) from error
-        result.update(changed=changed, paths=paths, hosts=len(found), missing=missing, headline=page.headline)
+        result.update(
+            changed=changed,
+            paths=paths,
+            hosts=len(found),
+            missing=missing,
+            headline=page.headline,
+            kjoule_fleet_answer=fleet.lines(data, short_path(paths["html"])),
+        )
         return result

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,7 @@ from ansible_collections.kjoule.bench.plugins.plugin_utils.answer import termina
 from ansible_collections.kjoule.bench.plugins.plugin_utils.assumptions import read_assumptions
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain, write_if_different
 from ansible_collections.kjoule.bench.plugins.plugin_utils.report import build_report, to_html, to_json, to_markdown
-from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import check_run_id, newest_run, read_plan, run_files
-
-
-def short_path(path: str) -> str:
-    """The path relative to the working directory, when that is shorter."""
-    relative = os.path.relpath(path)
-    return relative if len(relative) < len(path) else path
+from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import check_run_id, newest_run, read_plan, run_files, short_path
 
 
 class ActionModule(ActionBase):

@@ -11,7 +11,8 @@ version_added: 0.1.0
 author:
   - The kjoule authors
 description:
-  - Keeps the lines that a result carries as C(kjoule_answer), host by host, and prints them below the play recap.
+  - Keeps the lines that a result carries as C(kjoule_answer), host by host, and prints them below the play recap. Those that one carries as
+    C(kjoule_fleet_answer) come last.
   - Prints nothing else, and nothing at all in a run that computed no answer.
 requirements:
   - Enabled in the configuration, C(callbacks_enabled = kjoule.bench.progress).
@@ -22,9 +23,9 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 
-def answer_lines(result: Any) -> list[str]:
+def answer_lines(result: Any, key: str = "kjoule_answer") -> list[str]:
     """The lines of the answer in a task's result, or none: a result may be trimmed, censored, or from any other task."""
-    answer = result.get("kjoule_answer") if isinstance(result, dict) else None
+    answer = result.get(key) if isinstance(result, dict) else None
     if isinstance(answer, str):
         return answer.splitlines()
     if isinstance(answer, (list, tuple)):
@@ -41,11 +42,13 @@ class CallbackModule(CallbackBase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._answers: dict[str, list[str]] = {}
+        self._fleet: list[str] = []
 
     def v2_runner_on_ok(self, result: Any) -> None:
         lines = answer_lines(result.result)
         if lines:
             self._answers[result.host.get_name()] = lines
+        self._fleet = answer_lines(result.result, "kjoule_fleet_answer") or self._fleet
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         several = len(self._answers) > 1
@@ -55,3 +58,5 @@ class CallbackModule(CallbackBase):
                 self._display.display(f"{name}:")
             for line in lines:
                 self._display.display(line)
+        for line in ["", *self._fleet] if self._fleet else []:
+            self._display.display(line)

@@ -14,20 +14,9 @@ description:
   - Fails where the two cannot be compared, with every reason. These are another host, kernel or processor, another plan, another scope
     of energy, other versions of what both arms rest on, or a control that moved between the runs.
   - Other versions of what the arms run (Flux, kubectl) may be the question, and are named.
-author:
-  - kjoule contributors (@kjoule)
-attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: none
+extends_documentation_fragment:
+  - kjoule.bench.controller
 options:
-  reports_dir:
-    description: Folder on the controller that holds the runs. A relative one starts in the working directory.
-    type: path
-    default: reports
   runs:
     description: Names of the two runs, the earlier first.
     type: list

@@ -13,20 +13,9 @@ description:
   - Reads the reports of the hosts of a run and writes C(fleet.json), C(fleet.md) and C(fleet.html) beside them.
   - Pools the effects of the hosts, each against its own control, by a random-effects model; never their joules. Hosts that measured
     something else, and energy of another scope, stand apart.
-author:
-  - kjoule contributors (@kjoule)
-attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: none
+extends_documentation_fragment:
+  - kjoule.bench.controller
 options:
-  reports_dir:
-    description: Folder on the controller that holds the runs. A relative one starts in the working directory.
-    type: path
-    default: reports
   run_id:
     description: Name of the run.
     type: str
@@ -49,6 +38,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+kjoule_fleet_answer:
+  description: The answer over all hosts for a terminal.
+  returned: success
+  type: list
+  elements: str
 headline:
   description: The answer over all hosts in one sentence.
   returned: success

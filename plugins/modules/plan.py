@@ -64,7 +64,8 @@ options:
     choices: [compare, calibrate]
   factors:
     description:
-      - What is varied beside the arm, each with a list of at least two levels - C(apps), C(interval) (seconds), C(layout).
+      - What is varied beside the arm, each with a list of at least two levels - C(apps), C(interval) (seconds), C(layout),
+        C(repositories), C(sampling).
       - They are fully crossed. Every block is measured once for each combination, these next to each other in random order.
     type: dict
     default: {}
@@ -105,6 +106,18 @@ options:
     type: str
     default: per-app
     choices: [per-app, one]
+  repositories:
+    description: Git repositories that the apps are dealt out to, at most one for each app. With 1 they stand in that of the cluster itself.
+    type: int
+    default: 1
+  sampling:
+    description:
+      - Whether clocks are read between the edges of a window as well, every O(sample_seconds). The figures come from the edges alone; samples
+        show the course over time, and that something ended.
+      - With V(off) only counters that wrap are read in between, as often as they have to be.
+    type: str
+    default: "on"
+    choices: ["on", "off"]
   scenario:
     description:
       - Name of a shipped scenario (V(day), V(idle), V(interval), V(scale)), path to a YAML file, or the list of phases itself.

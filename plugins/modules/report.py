@@ -13,20 +13,9 @@ description:
   - Reads the plan and the controller's copy of the journal, and writes C(HOST.json), C(HOST.md) and C(HOST.html) beside them.
   - Nothing is measured, and nothing runs on the host.
   - The same plan and journal give the same bytes. A run that is not finished can be reported at any time.
-author:
-  - kjoule contributors (@kjoule)
-attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: none
+extends_documentation_fragment:
+  - kjoule.bench.controller
 options:
-  reports_dir:
-    description: Folder on the controller that holds the runs. A relative one starts in the working directory.
-    type: path
-    default: reports
   run_id:
     description: Name of the run. Default is the newest one of this host.
     type: str

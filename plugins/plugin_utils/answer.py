@@ -12,6 +12,10 @@ from .words import interval, probability, seconds, significant
 
 WIDTH = 110
 LINES = 15
+#: The figure of a report on a lab in which no containers ran.
+CONTROL_PLANE = "control-plane energy"
+#: What many clusters run with: the quick profile measures at a much shorter one.
+USUAL_INTERVAL_SECONDS = 600
 
 
 def kilowatt_hours_a_year(watts: float) -> float:
@@ -262,12 +266,13 @@ def _left(report: dict[str, Any]) -> list[str]:
 
 
 def _extrapolated(report: dict[str, Any]) -> list[str]:
-    item = report["extrapolation"]
-    if item is None:
+    found = [point for point in report["interval_curve"] if point["interval_seconds"] == USUAL_INTERVAL_SECONDS]
+    if not found or found[0]["kind"] == "measured":
         return []
+    how = "Fitted" if found[0]["kind"] == "fitted" else "Extrapolated"
     return [
-        f"Extrapolated to a {seconds(item['interval_seconds'])} interval, not measured: between {_plus(1000 * item['low'])} and "
-        f"{_plus(1000 * item['high'])} mCPU at rest."
+        f"{how} to a {seconds(USUAL_INTERVAL_SECONDS)} interval, not measured: between {_plus(1000 * found[0]['low'])} and "
+        f"{_plus(1000 * found[0]['high'])} mCPU at rest."
     ]
 
 
@@ -287,7 +292,7 @@ def _sureness(report: dict[str, Any]) -> str:
 
 def _kind_of_figure(report: dict[str, Any]) -> str:
     energy = report["energy"]
-    text = "Control-plane energy, no containers ran: " if report["settings"]["lab"] == "kwok" else ""
+    text = "Control-plane energy, no containers ran: " if report["figure"] == CONTROL_PLANE else ""
     if energy["kind"] == "measured":
         return f"{text}CPU time and joules measured ({', '.join(energy['scopes'])}; with idle power)."
     row = energy["estimate"]

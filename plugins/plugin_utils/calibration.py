@@ -17,6 +17,8 @@ CONDITIONS = (
     "apps",
     "interval_seconds",
     "layout",
+    "repositories",
+    "sampling",
     "workload",
     "warmup_seconds",
     "washout_seconds",

@@ -17,7 +17,7 @@ from .effects import METRICS
 from .words import interval, probability
 
 #: Settings that decide what was measured. Others (blocks, seed) decide how precisely.
-SAME_SETTINGS = ("arms", "apps", "interval_seconds", "layout", "scenario", "lab", "extra", "baseline_seconds")
+SAME_SETTINGS = ("arms", "apps", "interval_seconds", "layout", "repositories", "sampling", "scenario", "lab", "extra", "baseline_seconds")
 SAME_HOST = ("name", "cpu_model", "cpus", "kernel", "virtualization")
 #: What the arms run. That it differs may be the question; then it is said.
 OF_THE_ARMS = ("source-controller", "kustomize-controller", "kubectl")

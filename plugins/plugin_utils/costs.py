@@ -10,6 +10,8 @@ Every valid period counts, whether its block is whole or not: nothing here is a 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,19 +29,21 @@ TERMS: dict[str, tuple[str, str]] = {
     "seconds": ("CPU", "the control plane and, with Flux, its controllers, nothing to do"),
     "app_seconds": ("CPU per app", "an app at rest, without Flux"),
     "reconciles": ("CPU-seconds per reconcile", "a reconcile that changes nothing"),
-    "reconciled_apps": ("CPU-seconds per reconcile and app", "what each app in the repository adds to a reconcile"),
+    "reconciled_apps": ("CPU-seconds per reconcile and app", "what each app in the same repository adds to a reconcile"),
     "failed": ("CPU-seconds per failed reconcile", "a reconcile that fails"),
     "deployed": ("CPU-seconds per app", "the deployment of an app, its reconciles apart"),
     "changes": ("CPU-seconds per change", "a change, its reconciles apart"),
 }
 INTERVALS = (10, 30, 60, 300, 600, 1800, 3600)
-APPS = (1, 10, 100, 1000)
+APPS = (1, 3, 10, 30, 100, 300, 1000)
 #: Fewer sizes cannot tell a straight line from a power law.
 FEWEST_SIZES = 3
+#: A phase that is so near to deciding a term alone leaves no residual.
+LEVERAGE = 0.01
 
 
 def observations(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each counted phase of each valid period: arm, layout, interval, kind, cpu_seconds, and the terms."""
+    """One row for each counted phase of each valid period: arm, layout, repositories, interval, kind, cpu_seconds, and the terms."""
     rows = []
     by_cell = {cell: plan_of_cell(plan, cell)["settings"] for cell in {block.get("cell", 0) for block in plan["blocks"]}}
     settings = {block["block"]: by_cell[block.get("cell", 0)] for block in plan["blocks"]}
@@ -58,6 +62,7 @@ def observations(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[di
                 {
                     "arm": arm_of(plan, record["label"]),
                     "layout": own["layout"],
+                    "repositories": own.get("repositories", 1),
                     "interval_seconds": own["interval_seconds"],
                     "apps": own["apps"],
                     "kind": kind,
@@ -67,7 +72,7 @@ def observations(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[di
                     # During a deployment apps come up little by little: half of the time, on average.
                     "app_seconds": (before + present) / 2 * phase["seconds"],
                     "reconciles": reconciles_of(phase) - failed,
-                    "reconciled_apps": (reconciles_of(phase) - failed) * present,
+                    "reconciled_apps": (reconciles_of(phase) - failed) * present / own.get("repositories", 1),
                     "failed": failed,
                     "deployed": own["apps"] if kind == "deploy" else 0,
                     "changes": phase.get("changes") or 0 if kind == "update" else 0,
@@ -77,7 +82,11 @@ def observations(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[di
 
 
 def _fit(rows: list[dict[str, Any]], terms: list[str], offset: float = 0.0) -> Any:
-    """The fit, and the terms that the rows can tell apart; None with too few rows."""
+    """The fit, and the terms that the rows can tell apart; None with too few rows.
+
+    Phases in which more happens vary more, so the errors are those of MacKinnon and White 1985 (HC3); where a phase is the only one to tell a
+    term it leaves no residual to judge by, and all phases are taken to vary alike.
+    """
     used: list[str] = []
     for term in terms:
         columns = np.array([[row[name] for name in [*used, term]] for row in rows], dtype=float)
@@ -90,23 +99,31 @@ def _fit(rows: list[dict[str, Any]], terms: list[str], offset: float = 0.0) -> A
     if not used or len(rows) <= len(used):
         return None
     outcome = np.array([row["cpu_seconds"] - offset * row["app_seconds"] for row in rows])
-    return sm.OLS(outcome, np.array([[row[name] for name in used] for row in rows], dtype=float)).fit(), used
+    design = np.array([[row[name] for name in used] for row in rows], dtype=float)
+    alone = float(np.einsum("ij,ji->i", design, np.linalg.pinv(design)).max()) > 1 - LEVERAGE
+    return sm.OLS(outcome, design).fit(**({} if alone else {"cov_type": "HC3", "use_t": True})), used
 
 
 def marginal(rows: list[dict[str, Any]], alpha: float = 0.05) -> list[dict[str, Any]]:
-    """Marginal costs by arm and layout: ``{arm, layout, phases, costs: {term: {value, low, high, unit, what}}, left_out}``.
+    """Marginal costs by arm, layout and number of repositories: ``{arm, layout, repositories, phases, costs: {term: {value, low, high,
+    unit, what}}, left_out}``. Layout and repositories are None for the snowflake, which has none.
 
     ``left_out`` are terms that these phases cannot tell apart from others, or in which nothing happened.
     """
     result = []
     without, per_app = _fit_snowflake(rows)
     if without is not None:
-        result.append(_entry("snowflake", None, without[0], without[1], alpha, int(without[0].nobs)))
-    for layout in sorted({row["layout"] for row in rows if row["arm"] == "flux"}):
-        found = _fit_flux(rows, layout, per_app)
+        result.append(_entry(("snowflake", None, None), without[0], without[1], alpha))
+    for group in sorted({_group(row) for row in rows if row["arm"] == "flux"}):
+        found = _fit_flux([row for row in rows if _group(row) == group], per_app)
         if found is not None:
-            result.append(_entry("flux", layout, found[0], found[1], alpha, int(found[0].nobs)))
+            result.append(_entry(group, found[0], found[1], alpha))
     return result
+
+
+def _group(row: dict[str, Any]) -> tuple[str, str, int]:
+    """What is fitted together: phases of one arm, with one layout and number of repositories."""
+    return row["arm"], row["layout"], row["repositories"]
 
 
 def _fit_snowflake(rows: list[dict[str, Any]]) -> tuple[Any, float]:
@@ -117,67 +134,167 @@ def _fit_snowflake(rows: list[dict[str, Any]]) -> tuple[Any, float]:
     return found, float(found[0].params[found[1].index("app_seconds")])
 
 
-def _fit_flux(rows: list[dict[str, Any]], layout: str, per_app: float) -> Any:
-    """The fit of the Flux arm. Where sizes differ, a reconcile has a price of its own and one for every app that is in the repository."""
-    mine = [row for row in rows if row["arm"] == "flux" and row["layout"] == layout]
+def _fit_flux(mine: list[dict[str, Any]], per_app: float) -> Any:
+    """The fit of the Flux arm. Where sizes differ, a reconcile has a price of its own and one for every app of the repository."""
     by_size = ["reconciled_apps"] if len({row["apps"] for row in mine}) > 1 else []
     return _fit(mine, ["seconds", "reconciles", *by_size, "failed", "deployed", "changes"], per_app)
 
 
-def _entry(arm: str, layout: str | None, model: Any, used: list[str], alpha: float, phases: int) -> dict[str, Any]:
+def _entry(group: tuple[str, str | None, int | None], model: Any, used: list[str], alpha: float) -> dict[str, Any]:
+    arm, layout, repositories = group
     ends = model.conf_int(alpha)
     costs = {
         term: {"value": float(value), "low": float(low), "high": float(high), "unit": TERMS[term][0], "what": TERMS[term][1]}
         for term, value, (low, high) in zip(used, model.params, ends, strict=True)
     }
-    return {"arm": arm, "layout": layout, "phases": phases, "costs": costs, "left_out": [term for term in TERMS if term not in used]}
+    return {
+        "arm": arm,
+        "layout": layout,
+        "repositories": repositories,
+        "phases": int(model.nobs),
+        "costs": costs,
+        "left_out": [term for term in TERMS if term not in used],
+    }
 
 
-def by_interval(rows: list[dict[str, Any]], alpha: float = 0.05) -> list[dict[str, Any]]:
-    """What reconciling costs at rest at other intervals, by layout: price of a reconcile x reconciles of a round / interval, with a band.
+@dataclass(frozen=True)
+class AtRest:
+    """What Flux adds to a cluster at rest, by the fits of both arms, for one layout and number of repositories.
 
-    For the largest number of apps that was measured. ``kind`` is ``fitted`` inside the measured intervals, ``extrapolated`` outside.
+    Its reconciles of a round: ``idle_round`` without apps, ``rounds`` by number of apps.
     """
-    result = []
-    _without, per_app = _fit_snowflake(rows)
-    for layout in sorted({row["layout"] for row in rows if row["arm"] == "flux"}):
-        steady = [row for row in rows if row["arm"] == "flux" and row["layout"] == layout and row["kind"] == "steady"]
-        found = _fit_flux(rows, layout, per_app)
-        if not steady or found is None or "reconciles" not in found[1]:
-            continue
-        model, used = found
-        apps = max(row["apps"] for row in steady)
-        price = np.array([{"reconciles": 1.0, "reconciled_apps": float(apps)}.get(term, 0.0) for term in used])
-        value, error = float(price @ model.params), math.sqrt(max(0.0, float(price @ model.cov_params() @ price)))
-        half = float(stats.t.isf(alpha / 2, model.df_resid)) * error
-        measured = sorted({row["interval_seconds"] for row in steady})
-        rounds = [row["reconciles"] * row["interval_seconds"] / row["seconds"] for row in steady if row["apps"] == apps]
-        per_round = math.fsum(rounds) / len(rounds)
-        points = [
-            {
-                "interval_seconds": interval,
-                "kind": "fitted" if measured[0] <= interval <= measured[-1] else "extrapolated",
-                "value": value * per_round / interval,
-                "low": (value - half) * per_round / interval,
-                "high": (value + half) * per_round / interval,
-            }
-            for interval in sorted({*INTERVALS, *measured})
-        ]
-        result.append({"layout": layout, "apps": apps, "reconciles_per_round": per_round, "unit": "CPU", "points": points})
-    return result
+
+    flux: Any
+    terms: list[str]
+    without: tuple[float, float]  # CPU of the control plane alone, and the variance of that
+    intervals: list[float]
+    idle_round: float
+    rounds: dict[int, float]
+    apps_share: float  # share of the apps that a reconcile pays for: one by the number of repositories
+    grows: bool  # whether more apps are more reconciles
+    alpha: float
+
+    def reconciles(self, apps: float) -> float:
+        """Reconciles of a round with that many apps."""
+        if not self.grows:
+            return math.fsum(self.rounds.values()) / len(self.rounds)
+        each = [(number - self.idle_round) / size for size, number in self.rounds.items()]
+        return self.idle_round + apps * math.fsum(each) / len(each)
+
+    def point(self, apps: float, interval_seconds: float) -> dict[str, Any]:
+        """``{kind, value, low, high}`` in CPU; ``fitted`` between what was measured, ``extrapolated`` beyond.
+
+        A run at one interval cannot tell how much of what Flux takes with nothing to deliver is polling, which gets rarer, and how much
+        stays. The band then reaches from all to nothing of it, and the value is its middle.
+        """
+        first, last = self.intervals[0], self.intervals[-1]
+        inside = first <= interval_seconds <= last and min(self.rounds) <= apps <= max(self.rounds)
+        number, polls = self.reconciles(apps), self.idle_round
+        ends = [self._end(1.0, number / interval_seconds, apps)]
+        if first == last:
+            rarer = first / interval_seconds
+            ends = [
+                self._end(rarer, number / interval_seconds, apps),
+                self._end(1.0, polls / first + (number - polls) / interval_seconds, apps),
+            ]
+        return {
+            "kind": "fitted" if inside else "extrapolated",
+            "value": math.fsum(value for value, _half in ends) / len(ends),
+            "low": min(value - half for value, half in ends),
+            "high": max(value + half for value, half in ends),
+        }
+
+    def _end(self, of_the_time: float, per_second: float, apps: float) -> tuple[float, float]:
+        """Mean, and half of its interval, of what runs all the time (so much of it) and so many reconciles a second."""
+        weights = {"seconds": of_the_time, "reconciles": per_second, "reconciled_apps": per_second * apps * self.apps_share}
+        place = np.array([weights.get(term, 0.0) for term in self.terms])
+        alone, variance = self.without
+        spread = float(place @ self.flux.cov_params() @ place) + of_the_time**2 * variance
+        half = float(stats.t.isf(self.alpha / 2, self.flux.df_resid)) * math.sqrt(max(0.0, spread))
+        return float(place @ self.flux.params) - of_the_time * alone, half
+
+
+def at_rest(rows: list[dict[str, Any]], settings: dict[str, Any]) -> AtRest | None:
+    """The fits for the layout and the repositories of these settings; None where the rows do not tell the price of a reconcile.
+
+    Over idle and steady phases only: how a deployment or a change departs from its straight line is no matter of a cluster at rest.
+    """
+    rows = [row for row in rows if row["kind"] in ("idle", "steady")]
+    without, per_app = _fit_snowflake(rows)
+    mine = [row for row in rows if _group(row) == ("flux", settings["layout"], settings.get("repositories", 1))]
+    found = _fit_flux(mine, per_app)
+    steady = [row for row in mine if row["kind"] == "steady" and row["seconds"] >= row["interval_seconds"]]
+    if not steady or without is None or "seconds" not in without[1] or found is None or not {"seconds", "reconciles"} <= set(found[1]):
+        return None
+    place = without[1].index("seconds")
+    # A window shorter than an interval holds a burst of reconciles or none: it says nothing about a round.
+    idle = [row for row in mine if row["kind"] == "idle" and row["seconds"] >= row["interval_seconds"]]
+    sizes = sorted({row["apps"] for row in steady})
+    return AtRest(
+        flux=found[0],
+        terms=found[1],
+        without=(float(without[0].params[place]), float(without[0].cov_params()[place, place])),
+        intervals=sorted({row["interval_seconds"] for row in mine}),
+        idle_round=_round(idle),
+        rounds={size: _round([row for row in steady if row["apps"] == size]) for size in sizes},
+        apps_share=1 / settings.get("repositories", 1),
+        # From one size it cannot be told what a larger one costs: a straight line from no app at all, whatever the layout.
+        grows=settings["layout"] == "per-app" or len(sizes) == 1,
+        alpha=settings["alpha"],
+    )
+
+
+def _round(rows: list[dict[str, Any]]) -> float:
+    """Reconciles of one interval, on average; 0 without rows."""
+    numbers = [row["reconciles"] * row["interval_seconds"] / row["seconds"] for row in rows]
+    return math.fsum(numbers) / len(numbers) if numbers else 0.0
+
+
+def curves(plan: dict[str, Any], rows: list[dict[str, Any]], rest: dict[str, Any] | None) -> dict[str, list[dict[str, Any]]]:
+    """``interval_curve`` and ``apps_curve``: the effect at rest of the plan (of a cell) at other intervals and with other numbers of apps.
+
+    ``rest`` is the metric as it was measured; its point is ``measured``. All others come from the fits over ``rows``. In CPU, with the
+    estimated watts beside it. Empty unless exactly one side is Flux.
+    """
+    settings = plan["settings"]
+    flux = [label for label in settings["labels"] if arm_of(plan, label) == "flux"]
+    fit = at_rest(rows, settings) if rest is not None and len(flux) == 1 else None
+    if fit is None or rest is None:
+        return {"interval_curve": [], "apps_curve": []}
+    turned = flux[0] == settings["labels"][0]
+    apps, interval_seconds, effect = settings["apps"], settings["interval_seconds"], rest["effect"]
+    ends = {end: effect["mean"] if effect[end] is None else effect[end] for end in ("low", "high")}
+    here = {"kind": "measured", "value": effect["mean"], **ends}
+
+    def points(key: str, places: set[float], at: Callable[[float], dict[str, Any]]) -> list[dict[str, Any]]:
+        made = []
+        for place in sorted(places):
+            point = here if place == settings[key] else at(place)
+            if turned and point is not here:
+                point = {**point, "value": -point["value"], "low": -point["high"], "high": -point["low"]}
+            watts = estimated_interval({**point, "mean": point["value"]}, settings["estimate"])
+            made.append({key: place, "unit": "CPU", **point, "watts": watts})
+        return made
+
+    return {
+        "interval_curve": points(
+            "interval_seconds", {*INTERVALS, *fit.intervals, interval_seconds}, lambda place: fit.point(apps, place)
+        ),
+        "apps_curve": points("apps", {*APPS, *fit.rounds, apps}, lambda place: fit.point(place, interval_seconds)),
+    }
 
 
 def by_apps(rows: list[dict[str, Any]], alpha: float = 0.05) -> list[dict[str, Any]]:
-    """CPU-seconds of a deployment against the number of apps, by arm and layout: a straight line or a power law, with a band.
+    """CPU-seconds of a deployment against the number of apps, by arm, layout and repositories: a straight line or a power law, with a band.
 
     The one with the smaller mean squared error of the logarithm in leaving one phase out is taken. Needs three sizes.
     """
     result = []
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for row in rows:
         if row["kind"] == "deploy" and row["cpu_seconds"] > 0:
-            groups.setdefault((row["arm"], row["layout"]), []).append(row)
-    for (arm, layout), group in sorted(groups.items()):
+            groups.setdefault(_group(row), []).append(row)
+    for (arm, layout, repositories), group in sorted(groups.items()):
         sizes = sorted({row["apps"] for row in group})
         if len(sizes) < FEWEST_SIZES:
             continue
@@ -198,6 +315,7 @@ def by_apps(rows: list[dict[str, Any]], alpha: float = 0.05) -> list[dict[str, A
             {
                 "arm": arm,
                 "layout": layout,
+                "repositories": repositories,
                 "law": law,
                 "exponent": slope if law == "power law" else None,
                 "left_out_errors": errors,
@@ -245,9 +363,9 @@ def _predicted(law: str, apps: FloatArray, cpu: FloatArray, size: float, alpha: 
     return {key: math.exp(end) if law == "power law" else end for key, end in ends.items()}
 
 
-def costs(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Marginal costs and costs at other sizes of one run, with estimated joules beside the CPU time; None where nothing was counted."""
-    rows = observations(plan, records)
+def costs(plan: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Marginal costs and deployments at other sizes of one run, from its ``observations``, with estimated joules beside the CPU time; None
+    where nothing was counted."""
     alpha, row = plan["settings"]["alpha"], plan["settings"]["estimate"]
     found = marginal(rows, alpha)
     if not found:
@@ -255,4 +373,4 @@ def costs(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]
     for entry in found:
         for cost in entry["costs"].values():
             cost["estimated"] = estimated_interval({**cost, "mean": cost["value"]}, row)
-    return {"marginal": found, "interval": by_interval(rows, alpha), "scale": by_apps(rows, alpha)}
+    return {"marginal": found, "scale": by_apps(rows, alpha)}

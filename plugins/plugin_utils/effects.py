@@ -34,7 +34,6 @@ ENERGY_METRICS: dict[str, tuple[str, str]] = {
     "change_joules": ("J per change", "a change, whole host, above rest"),
 }
 COUNTS: dict[str, str] = {"drifted": "drift", "orphans": "prune"}
-EXTRAPOLATED_INTERVAL_SECONDS = 600
 #: block -> label -> the record that counts
 Selected = dict[int, dict[str, dict[str, Any]]]
 #: block -> label -> the metrics of that record
@@ -505,48 +504,6 @@ def reconcile_table(plan: dict[str, Any], selected: Selected, values: Values) ->
     return result
 
 
-def extrapolation(plan: dict[str, Any], values: Values, interval_seconds: float = EXTRAPOLATED_INTERVAL_SECONDS) -> dict[str, Any] | None:
-    """A band for the effect at rest at another reconcile interval, from the two things that one interval can tell.
-
-    Reconciles get rarer as the interval grows, each costing the same. What cannot be seen from here is how much of the effect
-    at idle is reconciling as well (Flux polls git and applies its own root). If all of it, the whole effect at rest shrinks with
-    the interval: one end of the band. If none, the effect at idle stays: the other end. The band holds the confidence
-    intervals of both. Only for one side with flux.
-    """
-    settings = plan["settings"]
-    labels = settings["labels"]
-    flux = [label for label in labels if arm_of(plan, label) == "flux"]
-    if len(flux) != 1 or interval_seconds == settings["interval_seconds"]:
-        return None
-    fewer = settings["interval_seconds"] / interval_seconds
-    all_shrinks, idle_stays = [], []
-    for sides in values.values():
-        first, second = (sides[label] for label in labels)
-        if None in (first["rest"], second["rest"], first["idle"], second["idle"]):
-            continue
-        rest, idle = ((second[name] or 0.0) - (first[name] or 0.0) for name in ("rest", "idle"))
-        all_shrinks.append(rest * fewer)
-        idle_stays.append(idle + (rest - idle) * fewer)
-    if not all_shrinks:
-        return None
-    ends = [statistics.mean_interval(values, 1 - settings["alpha"]) for values in (all_shrinks, idle_stays)]
-    means = sorted(end["mean"] for end in ends)
-    low = min(end["mean"] if end["low"] is None else end["low"] for end in ends)
-    high = max(end["mean"] if end["high"] is None else end["high"] for end in ends)
-    return {
-        "kind": "extrapolated",
-        "interval_seconds": interval_seconds,
-        "measured_interval_seconds": settings["interval_seconds"],
-        "unit": "CPU",
-        "what": "band from 'all of the effect shrinks with the interval' to 'the effect at idle stays'",
-        "n": len(all_shrinks),
-        "ends": means,
-        "low": low,
-        "high": high,
-        "estimated_watts": estimated_interval({"mean": sum(means) / 2, "low": low, "high": high}, settings["estimate"]),
-    }
-
-
 def component_table(plan: dict[str, Any], selected: Selected) -> list[dict[str, Any]]:
     """Mean CPU-seconds per phase and side, by component; actor, machine, residual, steal. In the order of the scenario."""
     rows = []
@@ -668,17 +625,30 @@ def power_table(plan: dict[str, Any], metrics: dict[str, dict[str, Any]]) -> dic
 def cell_table(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The primary effect in every cell of a plan with factors, p adjusted by Holm over the cells.
 
-    Empty without factors. The cells are never averaged: each is a comparison of its own.
+    Empty without factors. The cells are never averaged: each is a comparison of its own. ``against_first`` is how the effect differs from
+    that of the first cell, paired by replicate: what a factor changes, since the cells of a replicate were measured next to each other.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
+    replicates = {block["block"]: block.get("replicate") for block in plan["blocks"]}
+    first: dict[Any, float] = {}
     for cell in plan["settings"].get("cells", []):
         own = plan_of_cell(plan, cell["cell"])
         name = primary_metric(own)
         selected = select(own, records)
         metric = metric_table(own, selected, values_of(selected)).get(name or "")
         if metric is not None:
+            here = {replicates[block]: value for block, value in zip(metric["blocks"], metric["effect"]["differences"], strict=True)}
+            first = first or here
+            changes = [here[replicate] - first[replicate] for replicate in here if replicate in first]
             rows.append(
-                {"cell": cell["cell"], "levels": cell["levels"], "metric": name, "unit": metric["unit"], "effect": metric["effect"]}
+                {
+                    "cell": cell["cell"],
+                    "levels": cell["levels"],
+                    "metric": name,
+                    "unit": metric["unit"],
+                    "effect": metric["effect"],
+                    "against_first": statistics.mean_interval(changes, 1 - plan["settings"]["alpha"]) if rows and changes else None,
+                }
             )
     family = {str(row["cell"]): row["effect"]["p"] for row in rows if row["effect"]["p"] is not None}
     adjusted = statistics.holm(family)
@@ -714,7 +684,6 @@ def analyse(plan: dict[str, Any], records: list[dict[str, Any]], preferred_scope
         "metrics": metrics,
         "measured_energy": energy_table(plan, selected, preferred_scope),
         "reconcile": reconcile_table(plan, selected, values),
-        "extrapolation": extrapolation(plan, values),
         "components": component_table(plan, selected),
         "state": state_table(plan, selected),
         "exclusions": left_out,

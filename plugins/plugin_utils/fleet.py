@@ -27,7 +27,7 @@ from .words import interval, significant
 
 SCHEMA = "kjoule.fleet/1"
 #: What hosts must have in common for their effects to be of one kind.
-COMMON = ("arms", "apps", "interval_seconds", "layout", "scenario", "lab", "extra")
+COMMON = ("arms", "apps", "interval_seconds", "layout", "repositories", "scenario", "lab", "extra")
 
 
 def _group_of(report: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +142,17 @@ def _headline(fleet: dict[str, Any]) -> str:
     if _verdict(pooled) == "cannot tell":
         return f"{pooled['hosts']} hosts cannot tell whether {treatment} costs more than {control} at rest: {size}"
     return f"Over {pooled['hosts']} hosts {treatment} uses {'more' if pooled['mean'] > 0 else 'less'} CPU than {control} at rest: {size}"
+
+
+def lines(fleet: dict[str, Any], path: str) -> list[str]:
+    """The answer over all hosts for a terminal; ``path`` is that of the page."""
+    said = [f"Fleet of {fleet['hosts']} hosts: {_headline(fleet)}."]
+    apart = sum(len(group["hosts"]) for group in fleet["groups"][1:])
+    if apart:
+        said.append(f"{apart} hosts measured something else and stand apart.")
+    if fleet["missing"]:
+        said.append(f"{len(fleet['missing'])} hosts have no report: {', '.join(map(str, fleet['missing'][:5]))}.")
+    return [*said, f"Report: {path}, .md and .json"]
 
 
 def _tiles(fleet: dict[str, Any]) -> list[Tile]:

@@ -297,13 +297,13 @@ def components(report: dict[str, Any]) -> Picture | None:
 def _curve(
     axes: Axes, points: list[dict[str, Any]], key: str, figure: Callable[[dict[str, Any]], dict[str, float]], colour: str = SECOND
 ) -> None:
-    """A band through all points, a mark with its interval where it was measured; extrapolation is dashed."""
+    """A band through all points, a mark with its interval where it was measured; what comes from a fit is dashed."""
     places = [point[key] for point in points]
     found = [figure(point) for point in points]
     axes.fill_between(
         places, [item["low"] for item in found], [item["high"] for item in found], color=colour, alpha=0.25, linewidth=0, label="band"
     )
-    axes.plot(places, [item["value"] for item in found], "--", color=colour, linewidth=1.2, label="extrapolated")
+    axes.plot(places, [item["value"] for item in found], "--", color=colour, linewidth=1.2, label="fitted and extrapolated")
     for point, item in zip(points, found):
         if point["kind"] == "measured":
             bars = [[item["value"] - item["low"]], [item["high"] - item["value"]]]
@@ -351,7 +351,7 @@ def interval_curve(report: dict[str, Any]) -> Picture | None:
 
     first, last = points[0], points[-1]
     alt = (
-        f"What {report['question']['effect']} is at rest at other reconcile intervals, extrapolated from the one that was measured: "
+        f"What {report['question']['effect']} is at rest at other reconcile intervals, extrapolated from the fitted costs: "
         f"{significant(1000 * first['value'])} mCPU at {seconds(first['interval_seconds'])}, between {significant(1000 * last['low'])} and "
         f"{significant(1000 * last['high'])} at {seconds(last['interval_seconds'])}."
     )
@@ -377,10 +377,10 @@ def apps_curve(report: dict[str, Any]) -> Picture | None:
 
     last = points[-1]
     alt = (
-        f"What {report['question']['effect']} is at rest with other numbers of apps, a straight line through no apps and the "
-        f"{report['settings']['apps']} that were measured: {significant(1000 * last['value'])} mCPU "
-        f"({significant(1000 * last['low'])} to {significant(1000 * last['high'])}) at {last['apps']} apps, at the measured interval of "
-        f"{seconds(report['settings']['interval_seconds'])}. A reconcile costs more in a larger repository: with many apps it will be more."
+        f"What {report['question']['effect']} is at rest with other numbers of apps, extrapolated from the fitted costs: "
+        f"{significant(1000 * last['value'])} mCPU ({significant(1000 * last['low'])} to {significant(1000 * last['high'])}) at "
+        f"{last['apps']} apps, at an interval of {seconds(report['settings']['interval_seconds'])}. A reconcile costs more in a larger "
+        f"repository: a run with one number of apps cannot see that, and what it draws for more of them is too little."
     )
     title = "Cost with other numbers of apps"
     return Picture(

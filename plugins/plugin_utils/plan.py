@@ -30,6 +30,7 @@ SCHEMA = "kjoule.plan/1"
 DATA = Path(__file__).parent / "data"
 ARMS = ("snowflake", "flux")
 LAYOUTS = ("per-app", "one")
+SWITCH = ("on", "off")
 LABS = ("kwok", "existing")
 LABS_PLANNED = ("minikube",)
 DEFAULT_PROFILE = "quick"
@@ -39,15 +40,17 @@ MODES = ("compare", "calibrate")
 #: Blocks of a calibration that names no number: fewer do not tell a standard deviation well enough to plan with.
 CALIBRATION_BLOCKS = 10
 #: factor -> the setting that it varies.
-FACTORS = {"apps": "apps", "interval": "interval_seconds", "layout": "layout"}
+FACTORS = {"apps": "apps", "interval": "interval_seconds", "layout": "layout", "repositories": "repositories", "sampling": "sampling"}
 #: What a cell of a plan with factors may have of its own.
-CELL_SETTINGS = ("apps", "interval_seconds", "layout", "scenario", "workload")
+CELL_SETTINGS = (*FACTORS.values(), "scenario", "workload")
 
 #: What holds when neither the user nor the profile says otherwise.
 DEFAULTS: dict[str, Any] = {
     "mode": "compare",
     "block_retries": 1,
     "layout": "per-app",
+    "repositories": 1,
+    "sampling": "on",
     "factors": {},
     "stopping": {},
     "warmup_seconds": 0,
@@ -106,6 +109,11 @@ def _boolean(name: str, value: Any) -> bool:
     if str(value).strip().lower() in ("false", "no", "off", "0"):
         return False
     raise _refuse(name, "true or false", value)
+
+
+def _switch(name: str, value: Any) -> str:
+    """on or off; YAML reads both as truth values."""
+    return {"true": "on", "false": "off"}.get(text := str(value).lower()) or _one_of(SWITCH)(name, text)
 
 
 def _whole(minimum: int) -> Callable[[str, Any], int]:
@@ -232,6 +240,8 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "apps": _whole(1),
     "interval_seconds": _number(above=0),
     "layout": _one_of(LAYOUTS),
+    "repositories": _whole(1),
+    "sampling": _switch,
     "factors": _factors,
     "stopping": _stopping,
     "scenario": _anything,
@@ -343,7 +353,8 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
             given[FACTORS[name]],
             f"leave kjoule_{name} out, or add it to kjoule_factors",
         )
-    cells = _cells(checked["factors"], {FACTORS[name]: given.get(FACTORS[name]) for name in checked["factors"]})
+    plain = {setting: checked[setting] if setting in given else None for setting in (FACTORS[name] for name in checked["factors"])}
+    cells = _cells(checked["factors"], plain)
     varied = [
         _cell_settings({**checked, **{FACTORS[name]: level for name, level in levels.items()}}, given, seed, base_dir) for levels in cells
     ]
@@ -408,6 +419,8 @@ def _cell_settings(checked: dict[str, Any], given: dict[str, Any], seed: int | N
                 next_step="leave kjoule_apps out",
             )
         apps = found
+    if checked["repositories"] > apps:
+        raise _refuse("repositories", f"at most {apps}, one for each app", checked["repositories"], "fewer repositories, or more apps")
     name, items = scenarios.read_scenario(checked["scenario"], base_dir)
     phases = scenarios.resolve(items, apps=apps, interval_seconds=checked["interval_seconds"], arms=checked["arms"])
     if workload["kind"] == "manifests":

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,12 @@ def check_hosts(hosts: list[str]) -> None:
                     f"hosts {other!r} and {host!r} would write to the same file {Path(path).name}",
                     next_step="rename one of them in the inventory",
                 )
+
+
+def short_path(path: str) -> str:
+    """The path relative to the working directory, when that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(path) else path
 
 
 def check_run_id(run_id: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Flux costs at other sizes, what it saves, and where the two meet. Pure.
+"""What Flux saves, and where that meets what it costs. Pure.
 
 What it saves cannot be measured on kwok, where no containers run: it is counted (objects left drifted or orphaned) and multiplied with
 watts per pod that were stated, with their bounds. The bounds of both sides go into every quotient.
@@ -9,13 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import statistics
 from .assumptions import Figure, corners
-from .effects import Values, estimated_interval, extrapolation
 from .plan import arm_of
 
-INTERVALS_SECONDS = (10, 30, 60, 300, 600, 1800, 3600)
-APPS = (1, 3, 10, 30, 100, 300, 1000)
 SECONDS_PER_DAY = 86400
 
 
@@ -25,64 +21,9 @@ def flux_side(plan: dict[str, Any]) -> str | None:
     return flux[0] if len(flux) == 1 else None
 
 
-def _curve_point(item: dict[str, Any], value: float, low: float, high: float, row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **item,
-        "unit": "CPU",
-        "value": value,
-        "low": low,
-        "high": high,
-        "watts": estimated_interval({"mean": value, "low": low, "high": high}, row),
-    }
-
-
 def _ends(interval: dict[str, Any]) -> tuple[float, float]:
     mean = interval["mean"]
     return (mean if interval["low"] is None else interval["low"], mean if interval["high"] is None else interval["high"])
-
-
-def interval_curve(plan: dict[str, Any], values: Values, rest: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The effect at rest against the reconcile interval, in CPU: measured at one, extrapolated to the others, each with its band."""
-    settings = plan["settings"]
-    if rest is None or flux_side(plan) is None:
-        return []
-    measured = settings["interval_seconds"]
-    points = [
-        _curve_point(
-            {"interval_seconds": measured, "kind": "measured"}, rest["effect"]["mean"], *_ends(rest["effect"]), settings["estimate"]
-        )
-    ]
-    for seconds in INTERVALS_SECONDS:
-        item = extrapolation(plan, values, seconds)
-        if item is not None:
-            middle = sum(item["ends"]) / 2
-            kind = {"interval_seconds": seconds, "kind": "extrapolated"}
-            points.append(_curve_point(kind, middle, item["low"], item["high"], settings["estimate"]))
-    return sorted(points, key=lambda point: point["interval_seconds"])
-
-
-def apps_curve(plan: dict[str, Any], values: Values, rest: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The effect at rest against the number of apps, in CPU, at the measured interval: measured at one, a straight line elsewhere.
-
-    The line goes through the effect at idle (no apps) and the effect at rest (the apps that were there), block by block. With more apps it
-    will rather be more: the cost of a reconcile grows with the repository, which one size cannot show.
-    """
-    settings = plan["settings"]
-    labels, apps = settings["labels"], settings["apps"]
-    if rest is None or flux_side(plan) is None:
-        return []
-    points = [_curve_point({"apps": apps, "kind": "measured"}, rest["effect"]["mean"], *_ends(rest["effect"]), settings["estimate"])]
-    pairs = []
-    for sides in values.values():
-        first, second = (sides[label] for label in labels)
-        numbers = [value for value in (first["idle"], second["idle"], first["rest"], second["rest"]) if value is not None]
-        if len(numbers) == 4:
-            pairs.append((numbers[1] - numbers[0], numbers[3] - numbers[2]))
-    for count in APPS:
-        if pairs and count != apps:
-            item = statistics.mean_interval([idle + (full - idle) * count / apps for idle, full in pairs], 1 - settings["alpha"])
-            points.append(_curve_point({"apps": count, "kind": "extrapolated"}, item["mean"], *_ends(item), settings["estimate"]))
-    return sorted(points, key=lambda point: point["apps"])
 
 
 def pods_of(workload: dict[str, Any], apps: int) -> float:

@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 from . import checks, effects, pictures
-from .answer import headline, statements, tiles, verdict_word
+from .answer import CONTROL_PLANE, headline, statements, tiles, verdict_word
 from .document import Block, Document, Heading, Items, Picture, Section, Table, Text
 from .pictures import scaled
 from .sizes import other_sizes
 from .sureness import sureness
-from .words import bounded, interval, joules, probability, seconds, significant
+from .words import bounded, interval, joules, layout, probability, seconds, significant
 
 
 def document(report: dict[str, Any]) -> Document:
@@ -27,8 +27,6 @@ def document(report: dict[str, Any]) -> Document:
             *([Section("Where the energy went", _attribution(report["attribution"]))] if report["attribution"] else []),
             Section("State", _state(report)),
         ]
-    if report["interval_curve"]:
-        sections.append(Section("Cost at other intervals and sizes", _other_sizes(report)))
     if report["savings"]:
         sections.append(Section("What Flux saves, and where it breaks even", _savings(report)))
     if report["carbon"]:
@@ -65,13 +63,14 @@ def _scope(report: dict[str, Any]) -> str:
 def _measured(report: dict[str, Any]) -> list[Block]:
     settings, blocks, energy = report["settings"], report["blocks"], report["energy"]
     host = report["provenance"]["host"]
+    pretended = ": API server, etcd and controllers are real, no containers ran" if report["figure"] == CONTROL_PLANE else ""
     phases = ", ".join(
         f"{phase['name']} {seconds(phase['hold_seconds'])}" if phase["hold_seconds"] else phase["name"] for phase in settings["scenario"]
     )
     rows: list[list[Any]] = [
         ["host", ", ".join(str(host[key]) for key in ("name", "cpu_model", "kernel") if host.get(key)) or report["host"]],
-        ["lab", settings["lab"] + (": API server, etcd and controllers are real, no containers ran" if settings["lab"] == "kwok" else "")],
-        ["workload", f"{settings['apps']} apps, {report['workload']['kind']}, layout {settings['layout']}"],
+        ["lab", settings["lab"] + pretended],
+        ["workload", f"{settings['apps']} apps, {report['workload']['kind']}, {layout(settings)}"],
         ["reconcile interval", seconds(settings["interval_seconds"])],
         ["scenario", f"{settings['scenario_name']}: {phases}"],
         ["blocks", f"{len(blocks['valid'])} valid of {blocks['planned']} planned, {blocks['given_up']} given up"],
@@ -139,18 +138,6 @@ def _effects(report: dict[str, Any]) -> list[Block]:
         ]
         head = ["side", "CPU time per reconcile", "reconciles counted", "per second"]
         blocks += [Heading("Reconciles"), Table("Reconciles", head, rows)]
-    item = report["extrapolation"]
-    if item is not None:
-        watts = item["estimated_watts"]
-        blocks.append(
-            Text(
-                f"Extrapolated, not measured: at an interval of {seconds(item['interval_seconds'])} instead of "
-                f"{seconds(item['measured_interval_seconds'])} "
-                f"the effect at rest would lie between {significant(1000 * item['low'])} and {significant(1000 * item['high'])} mCPU, "
-                f"{significant(watts['value'])} W estimated ({significant(watts['low'])} to {significant(watts['high'])}). "
-                f"It is a {item['what']}; to know better, measure with another kjoule_interval."
-            )
-        )
     return blocks
 
 
@@ -243,17 +230,6 @@ def _state(report: dict[str, Any]) -> list[Block]:
     return blocks
 
 
-def _other_sizes(report: dict[str, Any]) -> list[Block]:
-    drawn = [pictures.interval_curve(report), pictures.apps_curve(report)]
-    return [
-        Text(
-            "One interval and one number of apps were measured. What is drawn elsewhere is extrapolated, with its band, and is no "
-            "measurement: to know, measure there."
-        ),
-        *(picture for picture in drawn if picture is not None),
-    ]
-
-
 def _assumed(report: dict[str, Any], names: tuple[str, ...]) -> Table:
     rows = []
     for name in names:
@@ -271,8 +247,8 @@ def _savings(report: dict[str, Any]) -> list[Block]:
     picture = pictures.break_even(report)
     return [
         Text(
-            "On kwok no containers run, so what an orphaned or drifted pod burns was not measured. It is what the run counted, times watts "
-            "per pod that are stated below; change them with kjoule_watts_per_pod. The bounds of both sides are in every figure. A dash: "
+            f"{'On kwok no containers run, so' if report['figure'] == CONTROL_PLANE else 'Here'} what an orphaned or drifted pod burns was not "
+            "measured. It is what the run counted, times watts per pod that are stated below; change them with kjoule_watts_per_pod. The bounds of both sides are in every figure. A dash: "
             "no number of them is enough, because one of them may save nothing."
         ),
         Table("Energy saved, stated", ["what Flux saves", "per", "pods", "energy"], rows),

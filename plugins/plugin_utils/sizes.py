@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import pictures
 from .document import Block, Table, Text
-from .words import interval, probability, seconds, significant
+from .words import interval, layout, probability, seconds, significant
 
 
 def other_sizes(report: dict[str, Any]) -> list[Block]:
@@ -19,17 +20,19 @@ def other_sizes(report: dict[str, Any]) -> list[Block]:
                 interval(cell["effect"], 1000, "mCPU", sign=True),
                 probability(cell["effect"]["p_adjusted"]),
                 cell["effect"]["verdict"] or "-",
+                "-" if cell["against_first"] is None else interval(cell["against_first"], 1000, "mCPU", sign=True),
             ]
             for cell in report["cells"]
         ]
-        said = f"{report['question']['effect']}, {report['primary']}; p by Holm over the cells. The rest of this report is about the first."
-        blocks += [Text(said), Table("The effect in every cell", ["cell", "effect", "p", "verdict"], rows)]
+        said = f"{report['question']['effect']}, {report['primary']}; p by Holm over the cells. The last column is paired by replicate. The rest of this "
+        said += "report is about the first."
+        blocks += [Text(said), Table("The effect in every cell", ["cell", "effect", "p", "verdict", "effect less that of the first"], rows)]
     found = report["costs"]
     if found is None:
         return blocks
     rows = [
         [
-            entry["arm"] if entry["layout"] is None else f"{entry['arm']}, layout {entry['layout']}",
+            entry["arm"] if entry["layout"] is None else f"{entry['arm']}, {layout(entry)}",
             cost["what"],
             f"{_band(cost)} {cost['unit']}",
             f"{_band(cost['estimated'])} {cost['unit'].replace('CPU-seconds', 'J').replace('CPU', 'W')}",
@@ -43,20 +46,23 @@ def other_sizes(report: dict[str, Any]) -> list[Block]:
         ),
         Table("Marginal costs", ["side", "what", "CPU time", "energy, estimated"], rows),
     ]
-    for curve in found["interval"]:
-        rows = [[seconds(point["interval_seconds"]), f"{_band(point, 1000)} mCPU", point["kind"]] for point in curve["points"]]
-        per_round = significant(curve["reconciles_per_round"])
-        what = f"Reconciling at rest, layout {curve['layout']}, {curve['apps']} apps, {per_round} reconciles a round"
-        blocks.append(Table(what, ["interval", "CPU", "kind"], rows, folded=True))
     for curve in found["scale"]:
         law = curve["law"] if curve["exponent"] is None else f"power law, exponent {curve['exponent']:.2f}"
         rows = [
             [point["apps"], f"{_band(point)} CPU-seconds", point["kind"], significant(curve["ready_seconds"].get(str(point["apps"])))]
             for point in curve["points"]
         ]
-        what = f"A deployment by {curve['arm']}, layout {curve['layout']}: {law}"
+        what = f"A deployment by {curve['arm']}, {layout(curve)}: {law}"
         blocks.append(Table(what, ["apps", "cluster side", "kind", "seconds until all were ready"], rows, folded=True))
-    return blocks
+    drawn = [pictures.interval_curve(report), pictures.apps_curve(report)]
+    if any(drawn):
+        blocks.append(
+            Text(
+                "What Flux adds at rest elsewhere is the price of a reconcile times the reconciles of a round, and what runs all the time. It "
+                "was measured at the marks only; to know, measure there."
+            )
+        )
+    return [*blocks, *(picture for picture in drawn if picture is not None)]
 
 
 def _band(item: dict[str, Any], scale: float = 1.0) -> str:

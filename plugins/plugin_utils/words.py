@@ -76,3 +76,9 @@ def markdown(text: Any) -> str:
     """Text that Markdown shows as it is, in a paragraph or in a cell of a table."""
     flat = re.sub(r"[\s\x00-\x1f\x7f]+", " ", str(text)).strip()
     return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", flat)
+
+
+def layout(item: dict[str, Any]) -> str:
+    """How the apps are laid out for Flux, from ``layout`` and ``repositories`` (None in runs of before there were several)."""
+    number = item["repositories"] or 1
+    return f"layout {item['layout']}" + (f", {number} repositories" if number > 1 else "")

@@ -129,6 +129,21 @@ def test_one_kustomization_for_all_does_the_same(day, tmp_path):
     assert phases(record)["drift"]["state"]["drifted"] == phases(record)["prune"]["state"]["orphans"] == 0
 
 
+def test_apps_in_repositories_of_their_own_are_the_same_apps_and_without_sampling_only_edges_are_read(day, tmp_path):
+    record = measure(make_plan("several", repositories=2, sampling="off"), "flux", tmp_path)
+    assert record["valid"], record["reasons"]
+    for name in ("deploy", "update"):
+        assert phases(record)[name]["state"]["hash"] == phases(day["flux"])[name]["state"]["hash"]
+    assert phases(record)["drift"]["state"]["drifted"] == phases(record)["prune"]["state"]["orphans"] == 0
+    assert record["samples"]["t_ns"] == []
+    assert all(phases(record)["steady"]["cpu_seconds"][name] > 0 for name in ("etcd", "source-controller", "git-server"))
+    polls = {
+        arm: sum(phases(one)["steady"]["counters"]["reconciles"]["gitrepository"].values())
+        for arm, one in (("one", day["flux"]), ("several", record))
+    }
+    assert polls["several"] > polls["one"]  # that of the cluster, and one for each repository
+
+
 def test_a_users_own_manifests_work_in_both_arms(tmp_path):
     for name, text in MANIFESTS.items():
         path = tmp_path / "workload" / name

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The GitOps arm: Flux's source- and kustomize-controller as host processes, a git server on loopback, commits and pushes.
 
-The repository is laid out as teams lay theirs out: ``cluster/`` holds what Flux itself is told (one Kustomization for each app, or one
-for all), ``apps/<app>/`` the manifests. A root Kustomization applies ``cluster/``, so the operator touches git and nothing else.
-Convergence is read from the API: every Kustomization has applied the pushed commit.
+Repositories are laid out as teams lay theirs out: ``cluster/`` holds what Flux itself is told (one Kustomization for each app, or one
+for all), ``apps/<app>/`` the manifests. With one repository both are in it; with several the apps are dealt out to repositories of their
+own, ``cluster/`` stays alone in the first and holds their GitRepositories, too. A root Kustomization applies ``cluster/``, so the operator
+touches git and nothing else. Convergence is read from the API: every Kustomization has applied what was pushed to its repository.
 """
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import importlib.util
 import json
@@ -30,6 +30,8 @@ from .base import Surroundings
 
 NAMESPACE = "flux-system"
 ROOT = "cluster"
+#: The repository of ``cluster/``, and of the apps where there is one for all.
+FLEET = "fleet"
 _GROUP = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations"
 _SOURCE = "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories"
 PORT_NAMES = ("git-server", "source-metrics", "source-health", "source-storage", "kustomize-metrics", "kustomize-health")
@@ -52,7 +54,8 @@ _GIT_SERVER = source_text(git_server)
 
 
 class FluxArm:
-    """See the module's text. One repository, one GitRepository, Kustomizations by ``layout``: ``per-app`` or ``one``."""
+    """See the module's text. ``repositories`` says how many the apps are dealt out to, ``layout`` whether each app has a Kustomization of
+    its own (``per-app``) or each repository has one for all of its apps (``one``)."""
 
     name = "flux"
 
@@ -64,7 +67,13 @@ class FluxArm:
         self._processes: dict[str, ManagedProcess] = {}
         self._ports: dict[str, int] = {}
         self._delivered: Revision | None = None
-        self._kustomizations: set[str] = {ROOT}
+        several = int(surroundings.settings.get("repositories") or 1)
+        #: The repositories of the apps.
+        self._sources = [FLEET] if several == 1 else [f"apps-{number:0{len(str(several))}d}" for number in range(1, several + 1)]
+        self._homes: dict[str, str] = {}  # app -> its repository
+        self._heads: dict[str, str] = {}  # repository -> the last commit that was pushed
+        self._pushed: list[str] = []  # by the last delivery
+        self._kustomizations: dict[str, str] = {ROOT: FLEET}  # those that there are to be -> their repository
         self._interval = f"{float(surroundings.settings['interval_seconds']):g}s"
         actor = surroundings.actor
         actor.environment.update(
@@ -95,37 +104,32 @@ class FluxArm:
             for name, process in self._processes.items()
         ]
 
-    def deliver(self, revision: Revision) -> str:
-        """Write what changed, commit, push. Returns the commit's hash: the last one's where nothing changed, for git commits no nothing."""
+    def deliver(self, revision: Revision) -> dict[str, str]:
+        """Write what changed, commit, push. Returns the last commit of every repository: git commits no nothing.
+
+        Apps are pushed before the Kustomizations that apply them. Where a poll comes between the two, Flux does not find a path and tries
+        again: with one repository this cannot happen.
+        """
         before = self._delivered.apps if self._delivered else {}
-        if revision.apps == before:
-            return self._head()
+        changed: set[str] = set()
         for app, objects in revision.apps.items():
             if before.get(app) != objects:
-                write_app(os.path.join(self._work, "apps", app), objects)
-                if app not in before and self._per_app:
-                    self._write_cluster(app, self._kustomization(f"app-{app}", f"./apps/{app}"))
+                write_app(self._folder_of(app), objects)
+                changed.add(self._home(app))
         for app in before:
             if app not in revision.apps:
-                shutil.rmtree(os.path.join(self._work, "apps", app))
-                if self._per_app:
-                    os.unlink(os.path.join(self._work, "cluster", f"{app}.yaml"))
-        if self._per_app:
-            self._kustomizations = {ROOT} | {f"app-{app}" for app in revision.apps}
-        else:
-            file = os.path.join(self._work, "cluster", "apps.yaml")
-            if revision.apps:
-                self._write_cluster("apps", self._kustomization("apps", "./apps"))
-                self._kustomizations = {ROOT, "apps"}
-            else:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(file)
-                self._kustomizations = {ROOT}
+                shutil.rmtree(self._folder_of(app))
+                changed.add(self._home(app))
+        if self._write_kustomizations(revision):
+            changed.add(FLEET)
         self._delivered = revision
-        return self._commit(f"revision {revision.number}")
+        self._pushed = [name for name in dict.fromkeys([*self._sources, FLEET]) if name in changed]
+        for repository in self._pushed:
+            self._commit(repository, f"revision {revision.number}")
+        return dict(self._heads)
 
-    def wait_converged(self, handle: str) -> None:
-        """Wait until the expected Kustomizations, and no others, are Ready at this commit, seen through a watch.
+    def wait_converged(self, handle: dict[str, str]) -> None:
+        """Wait until the expected Kustomizations, and no others, are Ready at the commit of their repository, seen through a watch.
 
         Raises KjouleError with Flux's own message when it refuses the revision, PeriodInvalid when lab or arm broke.
         """
@@ -141,7 +145,7 @@ class FluxArm:
             if remaining <= 0:
                 raise KjouleError(
                     "Flux did not apply the commit",
-                    expected=f"{len(self._kustomizations)} Kustomizations Ready at {handle[:12]} within {self._s.timeout_seconds:g} s",
+                    expected=f"{len(self._kustomizations)} Kustomizations Ready at {handle[FLEET][:12]} within {self._s.timeout_seconds:g} s",
                     seen=self._messages(seen) or f"{len(seen)} Kustomizations",
                     next_step="give more time with kjoule_timeout, or fewer apps",
                 )
@@ -178,10 +182,6 @@ class FluxArm:
 
     # --- start
 
-    @property
-    def _per_app(self) -> bool:
-        return bool(self._s.settings["layout"] == "per-app")
-
     def _spawn(self, name: str, argv: list[str], environment: dict[str, str]) -> None:
         self._processes[name] = spawn(
             argv,
@@ -202,9 +202,11 @@ class FluxArm:
             # No housekeeping in the background: it would land in some window by chance.
             stream.write("[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[init]\n\tdefaultBranch = main\n[safe]\n\tdirectory = *\n")
         git = self._s.actor.run
-        bare = os.path.join(repositories, "fleet.git")
-        git(["git", "init", "--quiet", "--bare", bare])
-        git(["git", "-C", bare, "config", "http.receivepack", "true"])
+        names = list(dict.fromkeys([FLEET, *self._sources]))
+        for name in names:
+            bare = os.path.join(repositories, f"{name}.git")
+            git(["git", "init", "--quiet", "--bare", bare])
+            git(["git", "-C", bare, "config", "http.receivepack", "true"])
         environment = {**self._s.lab.command_environment(), "GIT_CONFIG_GLOBAL": self._s.actor.environment["GIT_CONFIG_GLOBAL"]}
         port = self._ports["git-server"]
         self._spawn(
@@ -212,10 +214,12 @@ class FluxArm:
             [sys.executable, "-I", "-S", script, "--root", repositories, "--port", str(port), "--cpu-file", self._cpu_file],
             environment,
         )
-        self._wait("the git server answers", lambda: bool(self._http(port, "/fleet.git/info/refs?service=git-upload-pack")), "git-server")
-        git(["git", "init", "--quiet", self._work])
-        git(["git", "-C", self._work, "remote", "add", "origin", f"http://127.0.0.1:{port}/fleet.git"])
-        os.makedirs(os.path.join(self._work, "cluster"))
+        self._wait("the git server answers", lambda: bool(self._http(port, f"/{FLEET}.git/info/refs?service=git-upload-pack")), "git-server")
+        for name in names:
+            work = os.path.join(self._work, name)
+            git(["git", "init", "--quiet", work])
+            git(["git", "-C", work, "remote", "add", "origin", self._url(name)])
+        os.makedirs(os.path.join(self._work, FLEET, ROOT))
         # An empty folder is no Kustomization, and a cluster has something to say about itself anyway.
         about = {
             "apiVersion": "v1",
@@ -224,6 +228,11 @@ class FluxArm:
             "data": {"owner": "operator"},
         }
         self._write_cluster("about", about)
+        for name in names[1:]:
+            # Flux fetches no repository without a commit.
+            with open(os.path.join(self._work, name, "README"), "w", encoding="ascii") as stream:
+                stream.write("apps of a team\n")
+            self._write_cluster(f"source-{name}", self._git_repository(name))
 
     def _install_definitions(self) -> None:
         api, actor, kubectl = self._s.lab.api, self._s.actor, self._s.lab.kubectl
@@ -280,26 +289,42 @@ class FluxArm:
             self._wait(f"{name} is ready", lambda port=port: bool(self._http(ports[port], "/readyz")), name)  # type: ignore[misc]
 
     def _bootstrap(self) -> None:
-        commit = self._commit("bootstrap")
-        git_repository = {
-            "apiVersion": "source.toolkit.fluxcd.io/v1",
-            "kind": "GitRepository",
-            "metadata": {"name": "fleet", "namespace": NAMESPACE},
-            "spec": {
-                "interval": self._interval,
-                "url": f"http://127.0.0.1:{self._ports['git-server']}/fleet.git",
-                "ref": {"branch": "main"},
-            },
-        }
+        for name in dict.fromkeys([*self._sources, FLEET]):
+            self._commit(name, "bootstrap")
+        self._pushed = [FLEET]
         file = os.path.join(self._folder, "bootstrap.yaml")
+        items = [self._git_repository(FLEET), self._kustomization(ROOT, FLEET, f"./{ROOT}")]
         with open(file, "w", encoding="utf-8") as stream:
-            json.dump({"apiVersion": "v1", "kind": "List", "items": [git_repository, self._kustomization(ROOT, "./cluster")]}, stream)
+            json.dump({"apiVersion": "v1", "kind": "List", "items": items}, stream)
         self._s.actor.run([self._s.lab.kubectl, "apply", "-f", file])
-        self.wait_converged(commit)
+        self.wait_converged(dict(self._heads))
+        self._wait("Flux has fetched every repository", self._fetched, "source-controller")
+
+    def _fetched(self) -> bool:
+        items = self._s.lab.api.list(_SOURCE).get("items") or []
+        return len(items) == len({FLEET, *self._sources}) and all(_condition(item, "Ready")[0] == "True" for item in items)
 
     # --- parts
 
-    def _kustomization(self, name: str, path: str) -> dict[str, Any]:
+    def _home(self, app: str) -> str:
+        """The repository of an app: dealt out in turn, in the order in which apps appear, and kept."""
+        return self._homes.setdefault(app, self._sources[len(self._homes) % len(self._sources)])
+
+    def _folder_of(self, app: str) -> str:
+        return os.path.join(self._work, self._home(app), "apps", app)
+
+    def _url(self, repository: str) -> str:
+        return f"http://127.0.0.1:{self._ports['git-server']}/{repository}.git"
+
+    def _git_repository(self, name: str) -> dict[str, Any]:
+        return {
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "GitRepository",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"interval": self._interval, "url": self._url(name), "ref": {"branch": "main"}},
+        }
+
+    def _kustomization(self, name: str, repository: str, path: str) -> dict[str, Any]:
         return {
             "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
             "kind": "Kustomization",
@@ -310,29 +335,49 @@ class FluxArm:
                 "path": path,
                 "prune": True,
                 "wait": False,
-                "sourceRef": {"kind": "GitRepository", "name": "fleet"},
+                "sourceRef": {"kind": "GitRepository", "name": repository},
             },
         }
 
+    def _write_kustomizations(self, revision: Revision) -> bool:
+        """Bring ``cluster/`` to what the revision needs; whether that changed anything."""
+        wanted = {ROOT: FLEET}
+        paths: dict[str, str] = {}
+        for app in revision.apps:
+            home = self._home(app)
+            if self._s.settings["layout"] == "per-app":
+                name, path = f"app-{app}", f"./apps/{app}"
+            else:
+                name, path = "apps" if home == FLEET else home, "./apps"
+            wanted[name], paths[name] = home, path
+        for name in wanted.keys() - self._kustomizations.keys():
+            self._write_cluster(name, self._kustomization(name, wanted[name], paths[name]))
+        for name in self._kustomizations.keys() - wanted.keys():
+            os.unlink(self._cluster_file(name))
+        changed = wanted != self._kustomizations
+        self._kustomizations = wanted
+        return changed
+
+    def _cluster_file(self, name: str) -> str:
+        return os.path.join(self._work, FLEET, ROOT, f"{name}.yaml")
+
     def _write_cluster(self, name: str, item: dict[str, Any]) -> None:
-        with open(os.path.join(self._work, "cluster", f"{name}.yaml"), "w", encoding="utf-8") as stream:
+        with open(self._cluster_file(name), "w", encoding="utf-8") as stream:
             json.dump(item, stream, indent=1, sort_keys=True)
             stream.write("\n")
 
-    def _commit(self, message: str) -> str:
-        git = self._s.actor.run
-        git(["git", "-C", self._work, "add", "--all"])
-        git(["git", "-C", self._work, "commit", "--quiet", "--message", message])
-        git(["git", "-C", self._work, "push", "--quiet", "origin", "HEAD:refs/heads/main"])
-        return self._head()
-
-    def _head(self) -> str:
-        with open(os.path.join(self._work, ".git", "refs", "heads", "main"), encoding="ascii") as stream:
-            return stream.read().strip()
+    def _commit(self, repository: str, message: str) -> None:
+        git, work = self._s.actor.run, os.path.join(self._work, repository)
+        git(["git", "-C", work, "add", "--all"])
+        git(["git", "-C", work, "commit", "--quiet", "--message", message])
+        git(["git", "-C", work, "push", "--quiet", "origin", "HEAD:refs/heads/main"])
+        with open(os.path.join(work, ".git", "refs", "heads", "main"), encoding="ascii") as stream:
+            self._heads[repository] = stream.read().strip()
 
     def _trigger(self) -> None:
         """Ask for a fetch now, as ``flux reconcile source git`` does, instead of waiting for the next poll."""
-        stamp = str(time.time_ns())
+        if not self._pushed:
+            return
         self._s.actor.run(
             [
                 self._s.lab.kubectl,
@@ -340,13 +385,14 @@ class FluxArm:
                 "--overwrite",
                 "--namespace",
                 NAMESPACE,
-                "gitrepositories.source.toolkit.fluxcd.io/fleet",
-                f"reconcile.fluxcd.io/requestedAt={stamp}",
+                *(f"gitrepositories.source.toolkit.fluxcd.io/{name}" for name in self._pushed),
+                f"reconcile.fluxcd.io/requestedAt={time.time_ns()}",
             ]
         )
 
-    def _settled(self, seen: dict[str, dict[str, Any]], commit: str) -> bool:
+    def _settled(self, seen: dict[str, dict[str, Any]], commits: dict[str, str]) -> bool:
         for name, item in seen.items():
+            commit = commits[self._kustomizations.get(name, FLEET)]
             status, reason, message = _condition(item, "Ready")
             attempted = str((item.get("status") or {}).get("lastAttemptedRevision") or "")
             if name in self._kustomizations and status == "False" and reason in _REFUSED and attempted.endswith(commit):
@@ -355,11 +401,12 @@ class FluxArm:
                     seen=message[:1500],
                     next_step="correct the manifest that it names; try it with kubectl apply --dry-run=server",
                 )
-        if set(seen) != self._kustomizations:
+        if set(seen) != set(self._kustomizations):
             return False
-        for item in seen.values():
+        for name, item in seen.items():
             state = item.get("status") or {}
-            if _condition(item, "Ready")[0] != "True" or not str(state.get("lastAppliedRevision") or "").endswith(commit):
+            applied = str(state.get("lastAppliedRevision") or "").endswith(commits[self._kustomizations[name]])
+            if not applied or _condition(item, "Ready")[0] != "True":
                 return False
             if state.get("observedGeneration") != item["metadata"].get("generation"):
                 return False

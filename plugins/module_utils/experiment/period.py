@@ -55,6 +55,10 @@ def tool_clocks(source: Source | None = None) -> list[ProcessClock]:
     return clocks + [ProcessClock("ansible" if index == 0 else f"ansible-{index + 1}", one) for index, one in enumerate(ansible)]
 
 
+#: Between the edges nothing is read with ``sampling: off``, but counters that wrap: those as often as they have to be, whatever is asked.
+HARDLY_EVER_SECONDS = 86400.0
+
+
 class Period:
     """Runs one period and makes its record (docs/architecture.md). ``item`` is one entry of the plan's remaining periods."""
 
@@ -75,7 +79,15 @@ class Period:
             fixed_ports={name: port for name, port in ports.items() if name not in FLUX_PORTS},
             existing=self.settings.get("existing"),
         )
-        self._meter = Meter(tool_clocks(source), source, float(self.settings["sample_seconds"]), lambda: None)
+        self._sampling = self.settings.get("sampling", "on") == "on"
+        if not self._sampling and source is not None and source.kind == "gauge":
+            raise KjouleError(
+                f"sampling off with the source {source.name}",
+                expected="a source that counts joules: one that tells watts knows no energy without samples",
+                next_step="kjoule_sampling: on, or kjoule_source: estimate",
+            )
+        sample_seconds = float(self.settings["sample_seconds"]) if self._sampling else HARDLY_EVER_SECONDS
+        self._meter = Meter(tool_clocks(source), source, sample_seconds, lambda: None)
         self._roles = {clock.name: "tool" for clock in self._meter.clocks}
         self._actor: Actor | None = None
         self._arm: Arm | None = None
@@ -149,6 +161,12 @@ class Period:
         """Components of lab and arm that were measured and run no longer."""
         return [clock.name for clock in self._meter.clocks if not clock.identity.alive()]
 
+    def _check(self) -> None:
+        """Raise PeriodInvalid when something spoils the period. Asked in every wait; who does not sample looks for the dead here."""
+        self._meter.check()
+        if not self._sampling and (dead := self._dead()):
+            raise PeriodInvalid(f"{', '.join(dead)} ended during the period")
+
     def _measure(self, record: dict[str, Any]) -> None:
         info = self._lab.fresh()
         record["lab"].update(ready_seconds=round(info.ready_seconds, 3), versions=info.versions)
@@ -157,7 +175,7 @@ class Period:
         self._roles.update(roles)
         self._actor = Actor(self._lab.command_environment(), float(self.settings["timeout_seconds"]))
         surroundings = Surroundings(
-            self._lab, self._actor, self.binaries, self.settings, self._meter.check, self.settings.get("extra") or {}
+            self._lab, self._actor, self.binaries, self.settings, self._check, self.settings.get("extra") or {}
         )
         self._arm = make_arm(self.item["arm"], surroundings)
         self._checker = StateChecker(self._lab.api)
@@ -262,7 +280,7 @@ class Period:
             self._revision = revision
             handle = self._arm.deliver(revision)
             self._arm.wait_converged(handle)
-            wait_rolled_out(self._lab.api, revision, self._meter.check, float(self.settings["timeout_seconds"]))
+            wait_rolled_out(self._lab.api, revision, self._check, float(self.settings["timeout_seconds"]))
             changes += count
         return changes, round(time.monotonic() - begin, 6)
 

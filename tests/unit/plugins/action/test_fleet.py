@@ -41,8 +41,24 @@ def test_the_fleet_is_written_once_and_names_who_is_missing(run):
     assert first["changed"]
     assert (first["hosts"], first["missing"]) == (2, ["web3"])
     assert {Path(path).name for path in first["paths"].values()} == {"fleet.json", "fleet.md", "fleet.html"}
+    assert first["kjoule_fleet_answer"][1] == "1 hosts have no report: web3."
+    assert first["kjoule_fleet_answer"][-1].endswith("fleet.html, .md and .json")
     assert not act(**arguments)["changed"]
     assert not act(check_mode=True, **arguments)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"hosts": ["web1"]}, "run of the fleet: expected its run_id"),
+        ({"run_id": "r1"}, "hosts of the fleet: expected a list of names"),
+        ({"run_id": "r1", "hosts": "web1"}, "a list of names, saw 'web1'"),
+        ({"run_id": "../r1", "hosts": ["web1"]}, "run_id"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_told(run, arguments, words):
+    with pytest.raises(AnsibleActionFail, match=words):
+        act(reports_dir=str(run), **arguments)
 
 
 def test_a_damaged_report_is_named(run):

@@ -43,6 +43,14 @@ def test_each_of_several_hosts_has_its_own_answer(callback):
     assert callback._display.lines == ["", "a:", "one", "", "b:", "two"]
 
 
+def test_the_fleet_comes_after_its_hosts(callback):
+    callback.v2_runner_on_ok(finished("a", {"kjoule_answer": ["one"]}))
+    callback.v2_runner_on_ok(finished("a", {"kjoule_fleet_answer": ["both"]}))
+    callback.v2_runner_on_ok(finished("b", {"kjoule_answer": ["two"]}))
+    callback.v2_playbook_on_stats(None)
+    assert callback._display.lines == ["", "a:", "one", "", "b:", "two", "", "both"]
+
+
 def test_the_last_answer_of_a_host_counts(callback):
     callback.v2_runner_on_ok(finished("local", {"kjoule_answer": ["old"]}))
     callback.v2_runner_on_ok(finished("local", {"kjoule_answer": ["new"]}))

@@ -41,7 +41,6 @@ def test_a_against_a_finds_nothing():
     recipe = Recipe({"flux-1": FLUX, "flux-2": FLUX}, noise_cpu=0.001)
     result = analyse(recipe, arms=["flux", "flux"])
     assert result["metrics"]["rest"]["effect"]["verdict"] == "equivalent"
-    assert result["extrapolation"] is None
     assert sorted(result["reconcile"]) == ["flux-1", "flux-2"]
 
 
@@ -63,27 +62,16 @@ def test_the_residual_is_what_nobody_claims():
     assert {part["name"]: part["role"] for part in steady["components"]}["kustomize-controller"] == "arm"
 
 
-def test_a_reconcile_costs_what_was_put_in_and_the_interval_is_extrapolated():
+def test_a_reconcile_costs_what_was_put_in():
     result = analyse()
     assert result["reconcile"]["flux"]["mean"] == pytest.approx(0.02)
     assert result["reconcile"]["flux"]["reconciles"] == 60
-    # at rest 0.035 more of which 0.010 is there when idle; from 4 s to 10 minutes is a factor of 150
-    assert result["extrapolation"]["ends"] == pytest.approx([0.035 / 150, 0.010 + 0.025 / 150])
-    assert result["extrapolation"]["kind"] == "extrapolated"
-
-
-def test_the_band_holds_the_truth_when_part_of_idle_is_reconciling():
-    # Without any app 2 reconciles every 4 s of 20 CPU-ms each make 10 mCPU: 5 of the 15 that it adds when idle are its own
-    result = analyse(Recipe({"snowflake": SNOWFLAKE, "flux": replace(FLUX, root_reconciles=2, idle=0.065)}))
-    assert result["reconcile"]["flux"]["mean"] == pytest.approx(0.02)
-    assert result["extrapolation"]["low"] < 0.005 + 0.02 * (5 + 2) / 600 < result["extrapolation"]["high"]
 
 
 def test_with_the_control_being_flux_the_signs_turn():
     recipe = Recipe({"snowflake": SNOWFLAKE, "flux": FLUX})
     result = analyse(recipe, arms=["flux", "snowflake"])
     assert result["metrics"]["rest"]["effect"]["mean"] == pytest.approx(-0.035)
-    assert result["extrapolation"]["ends"] == pytest.approx([-(0.010 + 0.025 / 150), -0.035 / 150])
 
 
 def test_what_was_left_is_counted_per_block():

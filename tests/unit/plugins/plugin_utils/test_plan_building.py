@@ -90,6 +90,9 @@ def test_an_arm_twice_is_a_against_a():
         ({"arms": ["flux", "argo"]}, "argo"),
         ({"profile": "quik"}, "write 'quick'"),
         ({"layout": "per-ap"}, "per-app"),
+        ({"repositories": 0}, "at least 1"),
+        ({"repositories": 6, "apps": 5}, "at most 5, one for each app"),
+        ({"sampling": "of"}, "write 'off'"),
         ({"lab": "minikube"}, "planned"),
         ({"existing": {"kubeconfg": "/etc/kubernetes/admin.conf"}}, "write 'kubeconfig'"),
         ({"lab": "kind"}, "expected one of kwok"),
@@ -237,6 +240,18 @@ def test_a_cell_has_its_own_sizes_and_a_scenario_to_fit():
     assert {block["cell"] for block in plans.plan_of_cell(made, 4)["blocks"]} == {4}
     assert {item["cell"] for item in plans.remaining(made, [])} == {1, 2, 3, 4}
     assert plans.estimate_seconds(made) > 4 * plans.estimate_seconds(build(apps=1, interval_seconds=10, scenario="scale"))
+
+
+def test_one_repository_or_several_and_sampling_on_or_off_are_crossed_with_the_others():
+    made = build(factors={"repositories": [1, 5], "sampling": [True, False], "apps": [5, 10]}, sampling="off")
+    levels = [cell["levels"] for cell in made["settings"]["cells"]]
+    assert len({tuple(sorted(cell.items())) for cell in levels}) == 8
+    assert levels[0]["sampling"] == "off", "the cell that the plain settings describe comes first"
+    for cell in made["settings"]["cells"]:
+        own = plans.plan_of_cell(made, cell["cell"])["settings"]
+        assert {key: own[key] for key in cell["levels"]} == cell["levels"]
+    with pytest.raises(KjouleError, match="one for each app"):
+        build(factors={"repositories": [1, 5], "apps": [4, 10]})
 
 
 def test_a_plan_without_factors_has_no_cells():

@@ -25,6 +25,9 @@ def test_every_cell_has_its_own_effect_and_none_is_averaged():
     truth = [FLUX.idle - SNOWFLAKE.idle + FLUX.reconcile * apps / 4 for apps in (2, 4, 8)]
     assert [abs(effect - wanted) < 0.002 for effect, wanted in zip(effects, truth)] == [True] * 3
     assert made["metrics"]["rest"]["effect"]["mean"] == effects[0]
+    assert made["cells"][0]["against_first"] is None
+    more = made["cells"][2]["against_first"]
+    assert more["low"] < FLUX.reconcile * (8 - 2) / 4 < more["high"]
     assert made["blocks"]["planned"] == 6
     assert all(cell["effect"]["p_adjusted"] >= cell["effect"]["p"] for cell in made["cells"])
 

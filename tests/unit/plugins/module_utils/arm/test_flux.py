@@ -25,6 +25,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.lab.ports import free
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OLD = "fedcba9876543210fedcba9876543210fedcba98"
+HANDLE = {"fleet": COMMIT}
 
 
 class Api:
@@ -47,7 +48,7 @@ class Api:
 def make(tmp_path):
     made = []
 
-    def arm(api=None, layout="per-app", timeout=20.0, kubectl="/nowhere/kubectl", check=lambda: None, **extra):
+    def arm(api=None, layout="per-app", repositories=1, timeout=20.0, kubectl="/nowhere/kubectl", check=lambda: None, **extra):
         lab_id = f"unit-{uuid.uuid4().hex}"
         directory = tmp_path / lab_id
         directory.mkdir()
@@ -55,7 +56,7 @@ def make(tmp_path):
         lab = SimpleNamespace(
             directory=str(directory), lab_id=lab_id, kubectl=kubectl, api=api, command_environment=lambda: dict(environment)
         )
-        settings = {"interval_seconds": 5.0, "layout": layout, "timeout_seconds": timeout, "ports": {}}
+        settings = {"interval_seconds": 5.0, "layout": layout, "repositories": repositories, "timeout_seconds": timeout, "ports": {}}
         one = FluxArm(Surroundings(lab, Actor(environment, 30), {}, settings, check, extra))
         made.append(one)
         return one
@@ -77,23 +78,29 @@ def started(make):
         os.makedirs(arm._folder)
         arm._ports = free_ports(["git-server"])
         arm._start_git()
-        arm._commit("bootstrap")
+        for name in ("fleet", *arm._sources):
+            if name not in arm._heads:
+                arm._commit(name, "bootstrap")
         return arm
 
     return start
 
 
-def git(arm, *arguments):
-    bare = os.path.join(arm._folder, "repositories", "fleet.git")
+def git(arm, *arguments, repository="fleet"):
+    bare = os.path.join(arm._folder, "repositories", f"{repository}.git")
     return subprocess.run(["git", "-C", bare, *arguments], env=arm._s.actor.environment, capture_output=True, text=True, check=True).stdout
 
 
-def files(arm):
-    return set(git(arm, "ls-tree", "-r", "--name-only", "main").split())
+def files(arm, repository="fleet"):
+    return set(git(arm, "ls-tree", "-r", "--name-only", "main", repository=repository).split())
 
 
 def content(arm, name):
     return json.loads(git(arm, "show", f"main:{name}"))
+
+
+def head(arm, repository="fleet"):
+    return git(arm, "rev-parse", "main", repository=repository).strip()
 
 
 @pytest.fixture
@@ -106,15 +113,14 @@ MANIFESTS = ("00-configmap.yaml", "01-service.yaml", "02-deployment.yaml")
 
 def test_each_app_has_a_kustomization_and_its_manifests(started, workload):
     arm = started()
-    commit = arm.deliver(workload.deploy())
-    assert commit == git(arm, "rev-parse", "main").strip()
+    assert arm.deliver(workload.deploy()) == {"fleet": head(arm)}
     apps = [f"app-000{number}" for number in (1, 2, 3)]
-    wanted = {f"cluster/{app}.yaml" for app in apps} | {f"apps/{app}/{name}" for app in apps for name in MANIFESTS}
+    wanted = {f"cluster/app-{app}.yaml" for app in apps} | {f"apps/{app}/{name}" for app in apps for name in MANIFESTS}
     assert files(arm) == wanted | {"cluster/about.yaml"}
-    spec = content(arm, "cluster/app-0002.yaml")["spec"]
+    spec = content(arm, "cluster/app-app-0002.yaml")["spec"]
     assert (spec["path"], spec["prune"], spec["interval"], spec["retryInterval"]) == ("./apps/app-0002", True, "5s", "5s")
     assert content(arm, "apps/app-0002/02-deployment.yaml") == workload.current.apps["app-0002"][2]
-    assert arm._kustomizations == {"cluster", "app-app-0001", "app-app-0002", "app-app-0003"}
+    assert set(arm._kustomizations) == {"cluster", "app-app-0001", "app-app-0002", "app-app-0003"}
 
 
 def test_a_change_is_one_commit_of_the_files_that_changed(started, workload):
@@ -134,11 +140,11 @@ def test_an_app_that_goes_takes_its_kustomization_with_it(started, workload):
     revision = workload.prune(2)
     arm.deliver(revision)
     (left,) = revision.apps
-    assert files(arm) == {"cluster/about.yaml", f"cluster/{left}.yaml", *(f"apps/{left}/{name}" for name in MANIFESTS)}
-    assert arm._kustomizations == {"cluster", f"app-{left}"}
+    assert files(arm) == {"cluster/about.yaml", f"cluster/app-{left}.yaml", *(f"apps/{left}/{name}" for name in MANIFESTS)}
+    assert set(arm._kustomizations) == {"cluster", f"app-{left}"}
     arm.deliver(workload.teardown())
     assert files(arm) == {"cluster/about.yaml"}
-    assert arm._kustomizations == {"cluster"}
+    assert set(arm._kustomizations) == {"cluster"}
 
 
 def test_the_other_layout_has_one_kustomization_for_all(started, workload):
@@ -146,19 +152,59 @@ def test_the_other_layout_has_one_kustomization_for_all(started, workload):
     arm.deliver(workload.deploy())
     assert {name for name in files(arm) if name.startswith("cluster/")} == {"cluster/about.yaml", "cluster/apps.yaml"}
     assert content(arm, "cluster/apps.yaml")["spec"]["path"] == "./apps"
-    assert arm._kustomizations == {"cluster", "apps"}
+    assert set(arm._kustomizations) == {"cluster", "apps"}
     arm.deliver(workload.teardown())
     assert files(arm) == {"cluster/about.yaml"}
-    assert arm._kustomizations == {"cluster"}
+    assert set(arm._kustomizations) == {"cluster"}
 
 
 @pytest.mark.parametrize("layout", ["per-app", "one"])
 def test_where_nothing_changed_there_is_nothing_to_commit(started, workload, layout):
     arm = started(layout=layout)
-    first = git(arm, "rev-parse", "main").strip()
-    assert arm.deliver(Revision(0, {})) == first
+    assert arm.deliver(Revision(0, {})) == {"fleet": head(arm)}
     last = arm.deliver(workload.deploy())
     assert arm.deliver(workload.deploy()) == last
+
+
+def test_with_several_repositories_the_apps_are_dealt_out_and_the_first_holds_what_flux_is_told(started, workload):
+    arm = started(repositories=2)
+    assert files(arm) == {"cluster/about.yaml", "cluster/source-apps-1.yaml", "cluster/source-apps-2.yaml"}
+    assert content(arm, "cluster/source-apps-2.yaml")["spec"]["url"].endswith("/apps-2.git")
+    handle = arm.deliver(workload.deploy())
+    assert handle == {name: head(arm, name) for name in ("fleet", "apps-1", "apps-2")}
+    assert files(arm, "apps-1") == {"README", *(f"apps/app-000{n}/{name}" for n in (1, 3) for name in MANIFESTS)}
+    assert files(arm, "apps-2") == {"README", *(f"apps/app-0002/{name}" for name in MANIFESTS)}
+    spec = content(arm, "cluster/app-app-0002.yaml")["spec"]
+    assert (spec["path"], spec["sourceRef"]["name"]) == ("./apps/app-0002", "apps-2")
+
+
+def test_a_change_is_pushed_to_the_repository_of_its_app_and_to_no_other(started, workload):
+    arm = started(repositories=2)
+    before = arm.deliver(workload.deploy())
+    revision, _count = workload.update("image", 1)
+    after = arm.deliver(revision)
+    (app,) = (app for app in revision.apps if arm._delivered.apps[app][2]["spec"]["template"]["spec"]["containers"][0]["image"][-1] == "1")
+    assert {name for name in after if after[name] != before[name]} == {arm._home(app)}
+    arm.deliver(workload.teardown())
+    assert files(arm, "apps-1") == files(arm, "apps-2") == {"README"}
+    assert not [name for name in files(arm) if name.startswith("cluster/app")]
+
+
+def test_one_kustomization_for_all_is_one_for_each_repository(started, workload):
+    arm = started(repositories=2, layout="one")
+    arm.deliver(workload.deploy())
+    assert arm._kustomizations == {"cluster": "fleet", "apps-1": "apps-1", "apps-2": "apps-2"}
+    assert content(arm, "cluster/apps-2.yaml")["spec"]["path"] == "./apps"
+    assert content(arm, "cluster/apps-2.yaml")["spec"]["sourceRef"]["name"] == "apps-2"
+
+
+def test_each_kustomization_is_held_to_the_commit_of_its_own_repository(make):
+    arm = make(repositories=2)
+    arm._kustomizations = {"cluster": "fleet", "app-a": "apps-1"}
+    seen = {"cluster": kustomization("cluster", OLD), "app-a": kustomization("app-a")}
+    assert arm._settled(seen, {"fleet": OLD, "apps-1": COMMIT, "apps-2": OLD})
+    assert not arm._settled(seen, {"fleet": COMMIT, "apps-1": COMMIT, "apps-2": OLD})
+    assert not arm._settled(seen, {"fleet": OLD, "apps-1": OLD, "apps-2": OLD})
 
 
 def test_the_operators_git_is_counted_and_the_servers_is_the_arms(started, workload):
@@ -211,8 +257,8 @@ def kustomization(
 
 
 def settled(arm, *items, wanted=("cluster", "app-a")):
-    arm._kustomizations = set(wanted)
-    return arm._settled({item["metadata"]["name"]: item for item in items}, COMMIT)
+    arm._kustomizations = dict.fromkeys(wanted, "fleet")
+    return arm._settled({item["metadata"]["name"]: item for item in items}, HANDLE)
 
 
 def test_it_is_settled_when_all_have_applied_the_commit(make):
@@ -265,14 +311,14 @@ def test_the_watch_goes_on_until_old_ones_are_gone_and_new_ones_are_ready(make):
         [event("MODIFIED", kustomization("app-a"), "16")],
     )
     arm = make(api)
-    arm._kustomizations = {"cluster", "app-a"}
-    arm.wait_converged(COMMIT)
+    arm._kustomizations = {"cluster": "fleet", "app-a": "fleet"}
+    arm.wait_converged(HANDLE)
     assert api.versions == ["10", "13", "15"]
 
 
 def test_no_watch_is_needed_when_it_is_there_already(make):
     api = Api([kustomization("cluster")])
-    make(api).wait_converged(COMMIT)
+    make(api).wait_converged(HANDLE)
     assert api.versions == []
 
 
@@ -281,7 +327,7 @@ def test_what_does_not_come_in_time_is_told_with_what_flux_says(make):
     with pytest.raises(
         KjouleError, match=r"1 Kustomizations Ready at 0123456789ab within 0\.05 s, saw cluster: ArtifactFailed no artifact"
     ):
-        arm.wait_converged(COMMIT)
+        arm.wait_converged(HANDLE)
 
 
 def test_a_broken_lab_ends_the_wait(make):
@@ -289,7 +335,7 @@ def test_a_broken_lab_ends_the_wait(make):
         raise PeriodInvalid("source-controller ended during the period")
 
     with pytest.raises(PeriodInvalid, match="source-controller ended"):
-        make(Api(), check=check).wait_converged(COMMIT)
+        make(Api(), check=check).wait_converged(HANDLE)
 
 
 def test_asked_to_flux_is_told_of_the_push_and_that_is_the_actors_work(make, tmp_path):
@@ -297,10 +343,12 @@ def test_asked_to_flux_is_told_of_the_push_and_that_is_the_actors_work(make, tmp
     kubectl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
     kubectl.chmod(0o755)
     arm = make(Api([kustomization("cluster")]), kubectl=str(kubectl), flux_trigger="annotate")
-    arm.wait_converged(COMMIT)
+    arm._pushed = ["apps-1", "fleet"]
+    arm.wait_converged(HANDLE)
     said = (tmp_path / "said").read_text()
     assert said.startswith(
-        "annotate --overwrite --namespace flux-system gitrepositories.source.toolkit.fluxcd.io/fleet reconcile.fluxcd.io/requestedAt="
+        "annotate --overwrite --namespace flux-system gitrepositories.source.toolkit.fluxcd.io/apps-1 "
+        "gitrepositories.source.toolkit.fluxcd.io/fleet reconcile.fluxcd.io/requestedAt="
     )
     assert arm._s.actor.take_use().calls == 1
 
