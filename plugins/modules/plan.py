@@ -112,8 +112,8 @@ options:
     default: 1
   sampling:
     description:
-      - Whether clocks are read between the edges of a window as well, every O(sample_seconds). The figures come from the edges alone; samples
-        show the course over time, and that something ended.
+      - Whether clocks are read between the edges of a window as well, every O(sample_seconds). The figures come from the edges alone;
+        samples show the course over time, and that something ended.
       - With V(off) only counters that wrap are read in between, as often as they have to be.
     type: str
     default: "on"

@@ -14,6 +14,8 @@ WIDTH = 110
 LINES = 15
 #: The figure of a report on a lab in which no containers ran.
 CONTROL_PLANE = "control-plane energy"
+#: From here on "times" is easier to read than per cent.
+MANY_TIMES = 3.0
 #: What many clusters run with: the quick profile measures at a much shorter one.
 USUAL_INTERVAL_SECONDS = 600
 
@@ -86,7 +88,9 @@ def headline(report: dict[str, Any]) -> str:
     if word == "different" and report["question"]["a_against_a"]:
         return f"The same against the same differs {where} by {size}: a false alarm, or something carried over"
     if word == "different":
-        base = metric["sides"][control]["mean"]
+        base, other = (metric["sides"][label]["mean"] for label in (control, treatment))
+        if base > 0 and other >= MANY_TIMES * base:
+            return f"{_first_up(treatment)} uses {significant(other / base, 2)} times the CPU of {control} {where}: {size}"
         share = f"{abs(100 * effect['mean'] / base):.0f} % " if base > 0 else ""
         return f"{_first_up(treatment)} uses {share}{'more' if effect['mean'] > 0 else 'less'} CPU than {control} {where}: {size}"
     if word == "equivalent":

@@ -84,8 +84,8 @@ def observations(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[di
 def _fit(rows: list[dict[str, Any]], terms: list[str], offset: float = 0.0) -> Any:
     """The fit, and the terms that the rows can tell apart; None with too few rows.
 
-    Phases in which more happens vary more, so the errors are those of MacKinnon and White 1985 (HC3); where a phase is the only one to tell a
-    term it leaves no residual to judge by, and all phases are taken to vary alike.
+    Phases in which more happens vary more, so the errors are those of MacKinnon and White 1985 (HC3). Where a phase is the only one to tell
+    a term it leaves no residual to judge by, and all phases are taken to vary alike.
     """
     used: list[str] = []
     for term in terms:
@@ -277,9 +277,7 @@ def curves(plan: dict[str, Any], rows: list[dict[str, Any]], rest: dict[str, Any
         return made
 
     return {
-        "interval_curve": points(
-            "interval_seconds", {*INTERVALS, *fit.intervals, interval_seconds}, lambda place: fit.point(apps, place)
-        ),
+        "interval_curve": points("interval_seconds", {*INTERVALS, *fit.intervals, interval_seconds}, lambda place: fit.point(apps, place)),
         "apps_curve": points("apps", {*APPS, *fit.rounds, apps}, lambda place: fit.point(place, interval_seconds)),
     }
 

@@ -16,6 +16,7 @@ from scipy import stats
 from statsmodels.stats.diagnostic import acorr_ljungbox
 
 from .statistics import FloatArray
+from .words import significant
 
 #: Fewer pairs say nothing about dependence or drift.
 FEWEST = 6
@@ -135,7 +136,7 @@ def _findings(result: dict[str, Any]) -> list[str]:
     elif drift and drift["p"] < WARN_BELOW:
         found.append("the level of both sides drifts over the run; pairs within a block are hardly touched")
     if variance and variance["p"] is not None and variance["p"] < WARN_BELOW:
-        found.append(f"one side varies more than the other (ratio of variances {variance['ratio']:.2g})")
+        found.append(f"one side varies more than the other (ratio of variances {significant(variance['ratio'], 2)})")
     if result["outlying_blocks"]:
         found.append("blocks far from the others, kept: " + ", ".join(str(item["block"]) for item in result["outlying_blocks"]))
     if result["identical"]:

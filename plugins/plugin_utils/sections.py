@@ -245,11 +245,12 @@ def _savings(report: dict[str, Any]) -> list[Block]:
         [benefit["what"], benefit["per"], f"{benefit['pods']:g}", f"{bounded(_kilo(benefit['joules']))} kJ"] for benefit in item["benefits"]
     ]
     picture = pictures.break_even(report)
+    where = "On kwok no containers run, so" if report["figure"] == CONTROL_PLANE else "Here"
     return [
         Text(
-            f"{'On kwok no containers run, so' if report['figure'] == CONTROL_PLANE else 'Here'} what an orphaned or drifted pod burns was not "
-            "measured. It is what the run counted, times watts per pod that are stated below; change them with kjoule_watts_per_pod. The bounds of both sides are in every figure. A dash: "
-            "no number of them is enough, because one of them may save nothing."
+            f"{where} what an orphaned or drifted pod burns was not measured. It is what the run counted, times watts per pod that are "
+            "stated below; change them with kjoule_watts_per_pod. The bounds of both sides are in every figure. A dash: no number of them "
+            "is enough, because one of them may save nothing."
         ),
         Table("Energy saved, stated", ["what Flux saves", "per", "pods", "energy"], rows),
         *([picture] if picture else []),

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import pictures
 from .document import Block, Table, Text
-from .words import interval, layout, probability, seconds, significant
+from .words import interval, layout, probability, significant
 
 
 def other_sizes(report: dict[str, Any]) -> list[Block]:
@@ -24,8 +24,10 @@ def other_sizes(report: dict[str, Any]) -> list[Block]:
             ]
             for cell in report["cells"]
         ]
-        said = f"{report['question']['effect']}, {report['primary']}; p by Holm over the cells. The last column is paired by replicate. The rest of this "
-        said += "report is about the first."
+        said = (
+            f"{report['question']['effect']}, {report['primary']}; p by Holm over the cells. The last column is paired by replicate. The "
+            "rest of this report is about the first."
+        )
         blocks += [Text(said), Table("The effect in every cell", ["cell", "effect", "p", "verdict", "effect less that of the first"], rows)]
     found = report["costs"]
     if found is None:
@@ -58,8 +60,8 @@ def other_sizes(report: dict[str, Any]) -> list[Block]:
     if any(drawn):
         blocks.append(
             Text(
-                "What Flux adds at rest elsewhere is the price of a reconcile times the reconciles of a round, and what runs all the time. It "
-                "was measured at the marks only; to know, measure there."
+                "What Flux adds at rest elsewhere is the price of a reconcile times the reconciles of a round, and what runs all the "
+                "time. It was measured at the marks only; to know, measure there."
             )
         )
     return [*blocks, *(picture for picture in drawn if picture is not None)]

@@ -133,7 +133,7 @@ class FluxArm:
 
         Raises KjouleError with Flux's own message when it refuses the revision, PeriodInvalid when lab or arm broke.
         """
-        deadline = time.monotonic() + self._s.timeout_seconds
+        deadline, wanted = time.monotonic() + self._s.timeout_seconds, f"{len(self._kustomizations)} Kustomizations Ready"
         if self._s.extra.get("flux_trigger") == "annotate":
             self._trigger()
         listing = self._s.lab.api.list(_GROUP)
@@ -145,7 +145,7 @@ class FluxArm:
             if remaining <= 0:
                 raise KjouleError(
                     "Flux did not apply the commit",
-                    expected=f"{len(self._kustomizations)} Kustomizations Ready at {handle[FLEET][:12]} within {self._s.timeout_seconds:g} s",
+                    expected=f"{wanted} at {handle[FLEET][:12]} within {self._s.timeout_seconds:g} s",
                     seen=self._messages(seen) or f"{len(seen)} Kustomizations",
                     next_step="give more time with kjoule_timeout, or fewer apps",
                 )
@@ -214,7 +214,8 @@ class FluxArm:
             [sys.executable, "-I", "-S", script, "--root", repositories, "--port", str(port), "--cpu-file", self._cpu_file],
             environment,
         )
-        self._wait("the git server answers", lambda: bool(self._http(port, f"/{FLEET}.git/info/refs?service=git-upload-pack")), "git-server")
+        page = f"/{FLEET}.git/info/refs?service=git-upload-pack"
+        self._wait("the git server answers", lambda: bool(self._http(port, page)), "git-server")
         for name in names:
             work = os.path.join(self._work, name)
             git(["git", "init", "--quiet", work])

@@ -174,9 +174,7 @@ class Period:
         self._meter.add([ProcessClock(name, identity) for name, identity in self._lab.components().items()])
         self._roles.update(roles)
         self._actor = Actor(self._lab.command_environment(), float(self.settings["timeout_seconds"]))
-        surroundings = Surroundings(
-            self._lab, self._actor, self.binaries, self.settings, self._check, self.settings.get("extra") or {}
-        )
+        surroundings = Surroundings(self._lab, self._actor, self.binaries, self.settings, self._check, self.settings.get("extra") or {})
         self._arm = make_arm(self.item["arm"], surroundings)
         self._checker = StateChecker(self._lab.api)
         for namespace in self._workload.adapt(self._lab.api):
