@@ -47,15 +47,22 @@ options:
       - V(build) compiles with Go from the module files in O(tools_dir).
       - V(auto) takes a file given in O(paths), else what is cached, else downloads (from a mirror where O(mirrors) matches), else builds
         where there is a recipe. A host that does not answer within O(connect_timeout) is not asked again.
+      - V(controller) takes what O(offers) names, from C(<cache>/incoming/<name>/<file>), where it was copied to.
     type: str
     default: auto
-    choices: [auto, path, download, mirror, build]
+    choices: [auto, path, download, mirror, build, controller]
   paths:
     description: Files of your own, by artifact name.
     type: dict
     default: {}
   mirrors:
     description: Prefixes of URLs and what replaces them. The longest prefix that matches is used. C(file://) is allowed.
+    type: dict
+    default: {}
+  offers:
+    description:
+      - What the controller has, by artifact name, as RV(artifacts) of a call there. Used with O(origin=controller).
+      - A file whose SHA-256 is another, or that is for another platform, is refused.
     type: dict
     default: {}
   cache_dir:
@@ -175,7 +182,7 @@ artifacts:
       description: SHA-256 of the file; null in check mode for one that would be got.
       type: str
     origin:
-      description: Where it came from (V(path), V(download), V(mirror), V(build)).
+      description: Where it came from (V(path), V(download), V(mirror), V(build), V(controller)).
       type: str
     source:
       description: The URL, the file, or the Go module and compiler.
@@ -223,6 +230,7 @@ ARGUMENT_SPEC = dict(
     origin=dict(type="str", default="auto", choices=list(ORIGINS)),
     paths=dict(type="dict", default={}),
     mirrors=dict(type="dict", default={}),
+    offers=dict(type="dict", default={}),
     cache_dir=dict(type="path"),
     tools_dir=dict(type="path"),
     recipe_hashes=dict(type="dict", default={}),
@@ -248,6 +256,7 @@ def run(module: AnsibleModule) -> dict[str, object]:
             tools_dirs={family: os.path.join(given["tools_dir"], family) for family in given["table"]} if given["tools_dir"] else {},
             recipe_hashes=given["recipe_hashes"],
             mirrors=given["mirrors"],
+            offers=given["offers"],
             verify_full=given["verify"] == "full",
             check_mode=module.check_mode,
             connect_timeout=given["connect_timeout"],

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import KjouleError
 
-ORIGINS = ("auto", "path", "download", "mirror", "build")
+ORIGINS = ("auto", "path", "download", "mirror", "build", "controller")
 KINDS = ("binary", "crds", "manifests", "archive")
 
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}

@@ -356,6 +356,71 @@ def test_manifests_that_hold_no_crd_are_refused(get, fake_go, tmp_path):
         get("tool-crds", origin="build")
 
 
+# from the controller
+
+
+@pytest.fixture
+def offered(get, server, tmp_path):
+    """``tool`` as a controller has it, and a host with an empty cache to which ``copy`` has brought some bytes."""
+    server.release("tool", program("tool"))
+    offers = {"tool": get("tool", origin="download")["tool"].public()}
+    host = tmp_path / "host"
+
+    def take(content=None, **settings):
+        if content is not None:
+            incoming = host / "incoming/tool/tool"
+            incoming.parent.mkdir(parents=True)
+            incoming.write_bytes(content)
+        return get("tool", origin="controller", cache_dir=str(host), **{"offers": offers, **settings})["tool"]
+
+    return take, offers, host
+
+
+def test_what_the_controller_has_is_checked_and_placed(offered):
+    take, offers, host = offered
+    result = take(program("tool"))
+    assert result.path == str(host / "artifacts/tool-v1.2.3-linux-amd64/tool")
+    assert (result.origin, result.sha256, result.source, result.changed) == (
+        "controller",
+        *(offers["tool"][key] for key in ("sha256", "source")),
+        True,
+    )
+    assert not (host / "incoming").exists()
+    assert not take().changed
+
+
+def test_a_copy_that_arrived_damaged_is_refused_and_not_kept(offered):
+    take, _, host = offered
+    with pytest.raises(KjouleError, match="is not what the controller has: expected sha256"):
+        take(program("tool")[:-5])
+    assert [path for path in host.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+
+
+def test_other_bytes_of_the_controller_replace_the_copy(offered):
+    take, offers, _ = offered
+    take(program("tool"))
+    newer = program("tool") + b"# built by a newer compiler\n"
+    offers["tool"]["sha256"] = sha256(newer)
+    assert take(newer).changed
+
+
+def test_a_controller_with_another_processor_is_told(offered):
+    take, offers, _ = offered
+    offers["tool"]["path"] = "/cache/artifacts/tool-v1.2.3-linux-arm64/tool"
+    with pytest.raises(KjouleError, match=r"expected tool-v1.2.3-linux-amd64, saw tool-v1.2.3-linux-arm64"):
+        take(program("tool"))
+    with pytest.raises(KjouleError, match=r"has none for this host"):
+        take(offers={})
+
+
+def test_what_would_come_from_the_controller_is_predicted(offered):
+    take, _, host = offered
+    assert take(check_mode=True).origin == "controller"
+    assert not host.exists()
+    with pytest.raises(KjouleError, match="is not there"):
+        take()
+
+
 # the cache
 
 
