@@ -35,7 +35,7 @@ else \
 fi
 endef
 
-.PHONY: help answer full report compare setup setup-dev test lint unit unit-other test-programs integration validate bench format lock build clean clean-cache teardown test-vm
+.PHONY: help answer full report compare setup setup-dev test lint unit unit-other test-programs integration validate bench format lock build clean clean-cache teardown test-containers test-vm
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -118,8 +118,13 @@ integration: setup-dev test-programs ## Tests on real binaries and real labs
 validate: setup ## Put the statistics on simulated truth and write docs/validation.md (a minute)
 	@PYTHONPATH=collections python bench/validate.py
 
+test-containers: setup-dev ## Roles and a whole site.yml over ssh, on a container with systemd; needs root and debootstrap
+	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s roles
+	@MOLECULE_GLOB='molecule/*/molecule.yml' KJOULE_MACHINE=container molecule test -s site
+
 test-vm: setup-dev ## What needs a kernel of its own, in a virtual machine; needs root, qemu and debootstrap
 	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s vm
+	@MOLECULE_GLOB='molecule/*/molecule.yml' KJOULE_MACHINE=vm molecule test -s site
 
 bench: setup-dev ## How long a lab and an analysis take, how far off energy readers are, what measuring costs
 	@$(PLAYBOOK) --tags prepare,lab,stack > /dev/null

@@ -14,7 +14,7 @@ description:
     and ends or removes them.
   - Processes are recognised by a variable in their environment that names the process that started them, together with its start time
     and the boot. They are ended only when that owner does not run any more. A recycled process id is not mistaken for the owner.
-  - What belongs to a run that is still going is never touched.
+  - What belongs to a run that is still going is never touched, unless O(running=true).
   - Only processes that the connecting user may look into are found. Use privilege escalation if runs were started by other users.
 options:
   state:
@@ -30,6 +30,12 @@ options:
       - Leftover processes are found wherever their lab was. Leftover directories are looked for below this one.
       - If not given, C(kjoule) below E(XDG_STATE_HOME), or below C(~/.local/state) when that variable is not set.
     type: path
+  running:
+    description:
+      - Also ends the periods that are being measured on the host, which over ssh go on without their controller. For a host that is given back.
+      - A run that has lost a period so measures it again when it is continued.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Can run in check mode and return what it would do without doing it.
@@ -68,11 +74,11 @@ leftovers:
   elements: dict
   contains:
     kind:
-      description: Either V(process) or V(directory).
+      description: Either V(process), V(directory) or V(period).
       type: str
       sample: process
     name:
-      description: Name of the program, or of the lab directory.
+      description: Name of the program, of the lab directory, or of the period.
       type: str
       sample: kube-apiserver
     pid:
@@ -84,7 +90,7 @@ leftovers:
       type: str
       sample: /var/cache/kjoule/bin/kube-apiserver
     lab_id:
-      description: The lab that it belonged to.
+      description: The lab that it belonged to; for a period, the run.
       type: str
       sample: b01-p1-a1
     action:
@@ -97,6 +103,7 @@ leftovers:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment.detached import end_all
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.directory import default_state_dir
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.process import sweep
 
@@ -106,12 +113,15 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["absent", "listed"], "default": "absent"},
             "state_dir": {"type": "path"},
+            "running": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     listed = module.params["state"] == "listed"
     try:
-        found = sweep(module.params["state_dir"] or default_state_dir(), check=listed or module.check_mode)
+        state_dir, check = module.params["state_dir"] or default_state_dir(), listed or module.check_mode
+        found = end_all(state_dir, check) if module.params["running"] else []
+        found += sweep(state_dir, check=check)
     except KjouleError as error:
         module.fail_json(msg=str(error))
     done = [entry for entry in found if not entry["action"].startswith("failed")]

@@ -8,6 +8,7 @@ nothing answers. What became of the period lies in ``runs/<run_id>/detached.json
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import select
@@ -17,9 +18,11 @@ from typing import Any
 from ..errors import KjouleError
 from ..lab.directory import write_private
 from ..lab.identity import ProcessIdentity, boot_id, identify
+from ..lab.process import terminate
 from .journal import journal_path, read_text
 from .runner import run_period
 
+END_GRACE_SECONDS = 5.0
 POLL_SECONDS = 1.0  # only where the kernel has no pidfd
 
 
@@ -107,6 +110,34 @@ def _run(path: str, told: int, state_dir: str, plan: Any, item: Any, binaries: A
             os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(code)
+
+
+def end_all(state_dir: str, check: bool = False) -> list[dict[str, Any]]:
+    """End every period that is being measured on this host, of whatever run: for a host that is to be given back.
+
+    Its lab then has no owner any more, and is for ``lab.process.sweep`` to end. The journal stays as it is: the period is measured again
+    when the run goes on. Returns entries as ``sweep`` does. Raises KjouleError when a process does not end.
+    """
+    found = []
+    for path in sorted(glob.glob(os.path.join(glob.escape(state_dir), "runs", "*", "detached.json"))):
+        state = _read(path)
+        alive = _process(state) if state is not None else None
+        process = identify(alive.pid) if alive is not None else None
+        if state is None or alive is None or process is None or process.start_ticks != alive.start_ticks:
+            continue
+        if not check:
+            terminate(process, END_GRACE_SECONDS)
+        found.append(
+            {
+                "kind": "period",
+                "name": str(state["period_id"]),
+                "pid": process.pid,
+                "path": path,
+                "lab_id": os.path.basename(os.path.dirname(path)),
+                "action": "would end" if check else "ended",
+            }
+        )
+    return found
 
 
 def wait(state_dir: str, plan: dict[str, Any], patience_seconds: float) -> dict[str, Any]:

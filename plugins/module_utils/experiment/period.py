@@ -10,6 +10,7 @@ both arms.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import math
 import os
 import time
@@ -55,6 +56,12 @@ def tool_clocks(source: Source | None = None) -> list[ProcessClock]:
     return clocks + [ProcessClock("ansible" if index == 0 else f"ansible-{index + 1}", one) for index, one in enumerate(ansible)]
 
 
+def lab_id(plan: dict[str, Any], item: dict[str, Any], state_dir: str) -> str:
+    """The name of a period's lab: run, period and, since two hosts of one run can share a kernel, what tells those two apart."""
+    where = hashlib.sha256(f"{plan.get('host')}:{os.path.realpath(state_dir)}".encode()).hexdigest()[:6]
+    return f"{plan['run_id']}-{item['period_id']}"[:93] + f"-{where}"
+
+
 #: Between the edges nothing is read with ``sampling: off``, but counters that wrap: those as often as they have to be, whatever is asked.
 HARDLY_EVER_SECONDS = 86400.0
 
@@ -75,7 +82,7 @@ class Period:
             self.settings["lab"],
             binaries,
             state_dir,
-            lab_id=f"{plan['run_id']}-{item['period_id']}"[:100],
+            lab_id=lab_id(plan, item, state_dir),
             fixed_ports={name: port for name, port in ports.items() if name not in FLUX_PORTS},
             existing=self.settings.get("existing"),
         )

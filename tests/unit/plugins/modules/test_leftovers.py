@@ -55,7 +55,7 @@ def test_an_orphan_is_listed_predicted_ended_and_then_gone(tmp_path: pathlib.Pat
 def test_the_documentation_and_the_arguments_agree() -> None:
     documentation = yaml.safe_load(leftovers.DOCUMENTATION)
     assert documentation["module"] == "leftovers"
-    assert set(documentation["options"]) == {"state", "state_dir"}
+    assert set(documentation["options"]) == {"state", "state_dir", "running"}
     assert documentation["options"]["state"]["choices"] == ["absent", "listed"]
     assert all(task for task in yaml.safe_load(leftovers.EXAMPLES))
     assert set(yaml.safe_load(leftovers.RETURN)["leftovers"]["contains"]) == {"kind", "name", "pid", "path", "lab_id", "action"}

@@ -99,3 +99,17 @@ def test_a_disk_that_cannot_be_written_is_told_at_once(measured: Path, tmp_path:
     (tmp_path / "runs").write_text("a file, where a directory is to be")
     with pytest.raises((KjouleError, OSError)):
         begin(tmp_path)
+
+
+def test_a_host_that_is_given_back_ends_what_is_measured(measured: Path, tmp_path: Path) -> None:
+    begin(tmp_path)
+    running = process(tmp_path)
+    predicted = detached.end_all(str(tmp_path), check=True)
+    assert [(entry["kind"], entry["name"], entry["lab_id"], entry["action"]) for entry in predicted] == [
+        ("period", "b01-p1-a1", "r", "would end")
+    ]
+    assert running.alive()
+    assert detached.end_all(str(tmp_path))[0]["action"] == "ended"
+    assert not running.alive()
+    assert detached.end_all(str(tmp_path)) == []
+    assert "ended without a word" in detached.wait(str(tmp_path), PLAN, 60)["error"]

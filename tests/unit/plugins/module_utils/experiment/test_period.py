@@ -315,3 +315,12 @@ def test_the_tool_measures_itself():
 )
 def test_a_window_lasts_its_hold_and_then_whole_intervals(spent, hold, seconds):
     assert window_seconds(spent, hold, 3) == seconds
+
+
+def test_two_hosts_of_one_run_on_one_kernel_have_labs_of_their_own(tmp_path):
+    item = {"period_id": "b01-p1-a1"}
+    near, far = ({"run_id": "r" * 90, "host": host} for host in ("near", "far"))
+    ids = {module.lab_id(plan, item, str(tmp_path / state)) for plan in (near, far) for state in ("a", "b")}
+    assert len(ids) == 4
+    assert max(map(len, ids)) <= 100
+    assert module.lab_id({"run_id": "r", "host": "near"}, item, str(tmp_path)).startswith("r-b01-p1-a1-")
