@@ -32,7 +32,8 @@ options:
     type: path
   running:
     description:
-      - Also ends the periods that are being measured on the host, which over ssh go on without their controller. For a host that is given back.
+      - Also ends the periods that are being measured on the host, which over ssh go on without their controller. For a host that is
+        given back.
       - A run that has lost a period so measures it again when it is continued.
     type: bool
     default: false
