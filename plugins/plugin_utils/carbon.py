@@ -26,9 +26,11 @@ def embodied_grams(kilograms: float, lifetime_years: float, host_seconds: float)
     return 1000 * kilograms * host_seconds / (lifetime_years * SECONDS_PER_YEAR)
 
 
-def score(joules: Figure, host_seconds: float, assumptions: dict[str, Figure]) -> dict[str, dict[str, float]]:
-    """SCI of one functional unit: ``{energy_kwh, operational_g, embodied_g, sci_g}``, each with value, low and high.
+def score(joules: Figure, host_seconds: float, assumptions: dict[str, Figure]) -> dict[str, dict[str, float] | None]:
+    """SCI of one functional unit: ``{energy_kwh, operational_g, embodied_g, sci_g, marginal_g}``, each with value, low and high.
 
+    ``marginal_g`` is the energy by the marginal intensity of the grid: what not using it would have saved. None unless the user gave that
+    factor (no shipped row has one: no table of them under a free licence was found), and in no sum: SCI takes the average.
     ``joules`` are those of the unit, ``host_seconds`` the seconds of the whole machine that it takes (CPU-seconds / number of CPUs).
     """
     grid, pue = assumptions["grid"], assumptions["pue"]
@@ -38,7 +40,8 @@ def score(joules: Figure, host_seconds: float, assumptions: dict[str, Figure]) -
         lambda kilograms, years: embodied_grams(kilograms, years, host_seconds), assumptions["embodied_kg"], assumptions["lifetime_years"]
     )
     total = {end: operational[end] + embodied[end] for end in ("value", "low", "high")}
-    return {"energy_kwh": energy, "operational_g": operational, "embodied_g": embodied, "sci_g": total}
+    marginal = None if grid.get("marginal") is None else _times(energy, grid["marginal"])
+    return {"energy_kwh": energy, "operational_g": operational, "embodied_g": embodied, "sci_g": total, "marginal_g": marginal}
 
 
 def _times(figure: dict[str, Any], factor: float) -> dict[str, float]:

@@ -124,13 +124,17 @@ def _effects(report: dict[str, Any]) -> list[Block]:
                 significant(metric["sides"][control]["mean"]),
                 significant(metric["sides"][treatment]["mean"]),
                 interval(metric["effect"], sign=True),
+                _with_the_meter(metric["effect"]["meter"]),
                 probability(metric["effect"]["p"]),
                 metric["effect"]["verdict"] or "-",
             ]
             for name, metric in ((name, entry["metrics"][name]) for name in effects.ENERGY_METRICS if name in entry["metrics"])
         ]
         title = f"Measured energy, {entry['scope']}"
-        blocks += [Heading(title), Table(title, ["metric", "unit", control, treatment, "effect", "p", "verdict"], rows)]
+        blocks += [
+            Heading(title),
+            Table(title, ["metric", "unit", control, treatment, "effect", "with the meter's error", "p", "verdict"], rows),
+        ]
     if report["reconcile"]:
         rows = [
             [label, interval(item, 1000, "CPU-ms"), item["reconciles"], significant(item["reconciles_per_second"])]
@@ -139,6 +143,11 @@ def _effects(report: dict[str, Any]) -> list[Block]:
         head = ["side", "CPU time per reconcile", "reconciles counted", "per second"]
         blocks += [Heading("Reconciles"), Table("Reconciles", head, rows)]
     return blocks
+
+
+def _with_the_meter(meter: dict[str, Any] | None) -> str:
+    """The interval that joins sampling error and meter."""
+    return "-" if meter is None else f"{significant(meter['low'])} to {significant(meter['high'])}"
 
 
 def _pictures(report: dict[str, Any]) -> list[Block]:
@@ -273,6 +282,9 @@ def _carbon(report: dict[str, Any]) -> list[Block]:
         for row in report["carbon"]
     ]
     head = ["functional unit, side", "energy is", "E, Wh", "E x I, g CO2e", "M, g CO2e", "SCI = E x I + M, g CO2e"]
+    if report["assumptions"]["grid"]["marginal"] is not None:
+        head.append("E x marginal I, g CO2e")
+        rows = [[*cells, bounded(row["marginal_g"])] for cells, row in zip(rows, report["carbon"], strict=True)]
     return [
         Text(
             "Software Carbon Intensity per functional unit. E: energy, with PUE. I: carbon intensity of the grid. M: the share of making "

@@ -1,5 +1,5 @@
 import pytest
-from ansible_collections.kjoule.bench.plugins.plugin_utils.assumptions import read_assumptions
+from ansible_collections.kjoule.bench.plugins.plugin_utils.assumptions import grid_table, read_assumptions
 from ansible_collections.kjoule.bench.plugins.plugin_utils.carbon import embodied_grams, kilowatt_hours, score
 from synthetic_reports import CASES, make
 
@@ -30,6 +30,18 @@ def test_the_score_is_e_times_i_plus_m_and_they_stay_apart():
     assert found["operational_g"] == exactly(200.0)
     assert found["embodied_g"] == pytest.approx(exactly(100.0))
     assert found["sci_g"] == pytest.approx(exactly(300.0))
+
+
+def test_a_marginal_factor_stands_beside_the_score_where_it_is_given_and_in_no_sum():
+    grid = {"value": 100, "low": 100, "high": 100, "source": "x", "marginal": 400}
+    found = score(exactly(3.6e6), 0.0, read_assumptions({"grid": grid, "pue": 2}))
+    assert found["marginal_g"] == exactly(800.0)
+    assert found["sci_g"] == exactly(200.0)
+    assert score(exactly(3.6e6), 0.0, read_assumptions({"grid": "FRA"}))["marginal_g"] is None
+
+
+def test_no_shipped_grid_claims_a_marginal_factor():
+    assert [code for code, row in grid_table().items() if row["marginal"]] == []
 
 
 def test_the_bounds_join_those_of_energy_grid_pue_and_machine():
