@@ -35,7 +35,7 @@ else \
 fi
 endef
 
-.PHONY: help answer full report compare setup setup-dev test lint unit unit-other test-programs integration validate bench format lock build clean clean-cache teardown test-containers test-vm
+.PHONY: help answer full report compare setup setup-dev test lint unit unit-other test-programs integration validate bench format lock build clean clean-cache teardown test-containers test-vm test-node
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -125,6 +125,9 @@ test-containers: setup-dev ## Roles and a whole site.yml over ssh, on a containe
 test-vm: setup-dev ## What needs a kernel of its own, in a virtual machine; needs root, qemu and debootstrap
 	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s vm
 	@MOLECULE_GLOB='molecule/*/molecule.yml' KJOULE_MACHINE=vm molecule test -s site
+
+test-node: setup-dev ## A node where pods run, in a virtual machine; needs root, qemu, debootstrap and KJOULE_NODE_PARTS
+	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s node
 
 bench: setup-dev ## How long a lab and an analysis take, how far off energy readers are, what measuring costs
 	@$(PLAYBOOK) --tags prepare,lab,stack > /dev/null
