@@ -31,8 +31,7 @@ DATA = Path(__file__).parent / "data"
 ARMS = ("snowflake", "flux")
 LAYOUTS = ("per-app", "one")
 SWITCH = ("on", "off")
-LABS = ("kwok", "existing")
-LABS_PLANNED = ("minikube",)
+LABS = ("kwok", "existing", "minikube")
 DEFAULT_PROFILE = "quick"
 DEFAULT_SEED_OF_WORKLOAD = 1
 #: compare: two ways of delivering. calibrate: the same way twice, for the noise of the host.
@@ -70,15 +69,35 @@ DEFAULTS: dict[str, Any] = {
     "joules_per_cpu_second": None,
     "extra": {},
     "existing": {},
+    "minikube": {},
+    "flux": {},
+    "workload_images": [],
+    "workload_iterations": 0,
     "checks": True,
     "energy_calibration": {},
 }
+
+#: Options that stand in the settings in another form, or as a part of another one.
+NOT_IN_SETTINGS = (
+    "seed",
+    "scenario",
+    "estimate",
+    "joules_per_cpu_second",
+    "workload",
+    "replicas",
+    "workload_images",
+    "workload_iterations",
+)
 
 #: Words of ``estimate`` that are no rows of the table.
 ESTIMATE_WORDS = ("auto", "calibrated")
 
 #: What names the cluster of the lab ``existing``.
 EXISTING = ("kubeconfig", "context", "confirm", "processes")
+#: What names the cluster of the lab ``minikube``.
+MINIKUBE = ("profile", "home", "driver")
+#: Where Flux runs, and where its images come from.
+FLUX = ("place", "registry")
 #: What only one of the arms takes, with its values; the first is the default.
 EXTRA = {"flux_trigger": ("poll", "annotate"), "snowflake_prune": ("none", "delete")}
 
@@ -161,12 +180,6 @@ def _one_of(values: Iterable[str]) -> Callable[[str, Any], str]:
     return check
 
 
-def _lab(name: str, value: Any) -> str:
-    if value in LABS_PLANNED:
-        raise KjouleError(f"lab {value!r} is planned, but not there yet", expected=", ".join(LABS), next_step="kjoule_lab: kwok")
-    return _one_of(LABS)(name, value)
-
-
 def _arms(name: str, value: Any) -> list[str]:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
@@ -191,13 +204,27 @@ def _extra(name: str, value: Any) -> dict[str, str]:
     return {key: given.get(key, choices[0]) for key, choices in EXTRA.items()}
 
 
-def _existing(name: str, value: Any) -> dict[str, str]:
-    """Which cluster the lab ``existing`` is: every part a text, none where there is none."""
-    given = {key: part for key, part in _dictionary(name, value).items() if _is_given(part)}
-    for key, part in given.items():
-        _one_of(EXISTING)(name, key)
-        _text(f"{name}.{key}", part)
-    return given
+def _texts(known: Iterable[str], choices: dict[str, tuple[str, ...]] | None = None) -> Callable[[str, Any], dict[str, str]]:
+    """A dictionary of texts under known names, such as which cluster the lab ``existing`` is; what is not given is left out."""
+
+    def check(name: str, value: Any) -> dict[str, str]:
+        given = {key: part for key, part in _dictionary(name, value).items() if _is_given(part)}
+        for key, part in given.items():
+            _one_of(known)(name, key)
+            _text(f"{name}.{key}", part)
+            if choices and key in choices:
+                _one_of(choices[key])(f"{name}.{key}", part)
+        return given
+
+    return check
+
+
+def _images(name: str, value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise _refuse(name, "a list of images", value)
+    if len(value) == 1:
+        raise _refuse(name, "at least two images, because an update changes from one to the next", value)
+    return [_text(name, image) for image in value]
 
 
 def _factors(name: str, value: Any) -> dict[str, list[Any]]:
@@ -245,7 +272,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "factors": _factors,
     "stopping": _stopping,
     "scenario": _anything,
-    "lab": _lab,
+    "lab": _one_of(LABS),
     "warmup_seconds": _number(at_least=0),
     "washout_seconds": _number(at_least=0),
     "baseline_seconds": _number(at_least=0),
@@ -263,7 +290,11 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "estimate": _text,
     "joules_per_cpu_second": _anything,
     "extra": _extra,
-    "existing": _existing,
+    "existing": _texts(EXISTING),
+    "minikube": _texts(MINIKUBE, {"driver": ("kvm2", "docker", "none")}),
+    "flux": _texts(FLUX, {"place": ("host", "cluster")}),
+    "workload_images": _images,
+    "workload_iterations": _whole(0),
     "checks": checks.checked,
     "energy_calibration": _dictionary,
     "seed": _whole(0),
@@ -361,9 +392,7 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
     checked.update(varied[0][1])
     name = varied[0][0]
 
-    settings = {
-        key: checked[key] for key in OPTIONS if key not in ("seed", "scenario", "estimate", "joules_per_cpu_second", "workload", "replicas")
-    }
+    settings = {key: checked[key] for key in OPTIONS if key not in NOT_IN_SETTINGS}
     settings["profile"] = profile
     settings["labels"] = labels_of(checked["arms"])
     settings["scenario_name"] = name
@@ -404,7 +433,13 @@ def _cell_settings(checked: dict[str, Any], given: dict[str, Any], seed: int | N
     """Name of the scenario, and the settings that a cell has of its own: sizes, resolved scenario, workload."""
     apps = checked["apps"]
     if checked["workload"] == "generated":
-        workload = generated(apps, checked["replicas"], DEFAULT_SEED_OF_WORKLOAD if seed is None else seed)
+        workload = generated(
+            apps,
+            checked["replicas"],
+            DEFAULT_SEED_OF_WORKLOAD if seed is None else seed,
+            checked["workload_images"],
+            checked["workload_iterations"],
+        )
     else:
         folder = Path(checked["workload"]).expanduser()
         if not folder.is_absolute() and base_dir and (Path(base_dir) / folder).is_dir():

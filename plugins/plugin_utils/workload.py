@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,13 @@ _ManifestLoader.yaml_implicit_resolvers = {
 }
 
 
-def generated(apps: int, replicas: int, seed: int) -> dict[str, Any]:
-    """A workload that the host renders itself: ``apps`` alike applications, made from ``seed``."""
-    return {"kind": "generated", "apps": apps, "replicas": replicas, "seed": seed}
+def generated(apps: int, replicas: int, seed: int, images: Sequence[str] = (), iterations: int = 0) -> dict[str, Any]:
+    """A workload that the host renders itself: ``apps`` alike applications, made from ``seed``.
+
+    ``images`` are what its pods run, one after the other as updates come; ``iterations`` the loops of a shell that each does every second.
+    """
+    more = {"images": list(images), "iterations": iterations} if images else {}
+    return {"kind": "generated", "apps": apps, "replicas": replicas, "seed": seed, **more}
 
 
 def read_manifests(directory: str | Path) -> dict[str, Any]:

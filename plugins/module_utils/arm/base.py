@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Protocol
 
-from ..energy.clocks import ProcessClock
+from ..energy.meter import Clock
 from ..experiment.workload import Revision
 from ..lab.provider import Lab
 from .actor import Actor
@@ -14,7 +15,10 @@ from .actor import Actor
 
 @dataclass
 class Surroundings:
-    """What an arm works with. ``check`` raises PeriodInvalid when the period is spoilt and is called in every wait."""
+    """What an arm works with. ``check`` raises PeriodInvalid when the period is spoilt and is called in every wait.
+
+    ``versions`` are those of the ``binaries``, as far as they are known.
+    """
 
     lab: Lab
     actor: Actor
@@ -22,6 +26,7 @@ class Surroundings:
     settings: dict[str, Any]
     check: Callable[[], None]
     extra: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def timeout_seconds(self) -> float:
@@ -36,8 +41,8 @@ class Arm(Protocol):
     def install(self) -> None:
         """Put into the lab what the arm needs; returns when it is ready to deliver."""
 
-    def clocks(self) -> list[ProcessClock]:
-        """The processes of the arm itself, after ``install``."""
+    def clocks(self) -> Sequence[Clock]:
+        """The processes and pods of the arm itself, after ``install``."""
 
     def deliver(self, revision: Revision) -> Any:
         """Do what the operator does to bring this revision out. Returns a handle for ``wait_converged``."""

@@ -18,9 +18,11 @@ import shutil
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from typing import Any, Callable
 
 from ..energy.clocks import ProcessClock
+from ..energy.meter import Clock
 from ..errors import KjouleError, PeriodInvalid
 from ..experiment.workload import Revision, write_app
 from ..lab.ports import free_ports
@@ -29,6 +31,7 @@ from . import git_server
 from .base import Surroundings
 
 NAMESPACE = "flux-system"
+CONTROLLERS = ("source-controller", "kustomize-controller")
 ROOT = "cluster"
 #: The repository of ``cluster/``, and of the apps where there is one for all.
 FLEET = "fleet"
@@ -74,6 +77,9 @@ class FluxArm:
         self._heads: dict[str, str] = {}  # repository -> the last commit that was pushed
         self._pushed: list[str] = []  # by the last delivery
         self._kustomizations: dict[str, str] = {ROOT: FLEET}  # those that there are to be -> their repository
+        # Where the git server listens, and what stands before the names of its repositories.
+        self._git_address = "127.0.0.1"
+        self._prefix = ""
         self._interval = f"{float(surroundings.settings['interval_seconds']):g}s"
         actor = surroundings.actor
         actor.environment.update(
@@ -94,11 +100,10 @@ class FluxArm:
         os.makedirs(self._folder, mode=0o700)
         self._ports = free_ports(list(PORT_NAMES), {k: v for k, v in (self._s.settings.get("ports") or {}).items() if k in PORT_NAMES})
         self._start_git()
-        self._install_definitions()
-        self._start_controllers()
+        self._install_controllers()
         self._bootstrap()
 
-    def clocks(self) -> list[ProcessClock]:
+    def clocks(self) -> Sequence[Clock]:
         return [
             ProcessClock(name, process.identity, self._cpu_file if name == "git-server" else None)
             for name, process in self._processes.items()
@@ -163,16 +168,17 @@ class FluxArm:
     def counters(self) -> dict[str, Any]:
         """``{reconciles: {controller: {result: number}}}`` since the controllers began, from their own metrics."""
         reconciles: dict[str, dict[str, int]] = {}
-        for name in ("source-metrics", "kustomize-metrics"):
-            page = self._http(self._ports[name], "/metrics")
+        for name in CONTROLLERS:
+            page = self._metrics(name)
             if not page:
-                raise PeriodInvalid(
-                    f"Flux's reconciles cannot be counted: no answer from {name.replace('metrics', 'controller')} on /metrics"
-                )
+                raise PeriodInvalid(f"Flux's reconciles cannot be counted: no answer from {name} on /metrics")
             for controller, result, value in _RECONCILES.findall(page):
                 if controller in ("gitrepository", "kustomization"):
                     reconciles.setdefault(controller, {})[result] = int(float(value))
         return {"reconciles": reconciles}
+
+    def _metrics(self, controller: str) -> str:
+        return self._http(f"http://127.0.0.1:{self._ports[controller.replace('controller', 'metrics')]}/metrics")
 
     def uninstall(self) -> None:
         for process in reversed(list(self._processes.values())):
@@ -204,18 +210,21 @@ class FluxArm:
         git = self._s.actor.run
         names = list(dict.fromkeys([FLEET, *self._sources]))
         for name in names:
-            bare = os.path.join(repositories, f"{name}.git")
+            bare = os.path.join(repositories, f"{self._prefix}{name}.git")
             git(["git", "init", "--quiet", "--bare", bare])
             git(["git", "-C", bare, "config", "http.receivepack", "true"])
         environment = {**self._s.lab.command_environment(), "GIT_CONFIG_GLOBAL": self._s.actor.environment["GIT_CONFIG_GLOBAL"]}
         port = self._ports["git-server"]
         self._spawn(
             "git-server",
-            [sys.executable, "-I", "-S", script, "--root", repositories, "--port", str(port), "--cpu-file", self._cpu_file],
+            [
+                *(sys.executable, "-I", "-S", script, "--root", repositories),
+                *("--address", self._git_address, "--port", str(port), "--cpu-file", self._cpu_file),
+            ],
             environment,
         )
-        page = f"/{FLEET}.git/info/refs?service=git-upload-pack"
-        self._wait("the git server answers", lambda: bool(self._http(port, page)), "git-server")
+        question = f"{self._url(FLEET)}/info/refs?service=git-upload-pack"
+        self._wait("the git server answers", lambda: bool(self._http(question)), "git-server")
         for name in names:
             work = os.path.join(self._work, name)
             git(["git", "init", "--quiet", work])
@@ -235,8 +244,12 @@ class FluxArm:
                 stream.write("apps of a team\n")
             self._write_cluster(f"source-{name}", self._git_repository(name))
 
+    def _install_controllers(self) -> None:
+        self._install_definitions()
+        self._start_controllers()
+
     def _install_definitions(self) -> None:
-        api, actor, kubectl = self._s.lab.api, self._s.actor, self._s.lab.kubectl
+        actor, kubectl = self._s.actor, self._s.lab.kubectl
         actor.run([kubectl, "create", "namespace", NAMESPACE])
         self._s.lab.adopt(f"/api/v1/namespaces/{NAMESPACE}")
         for name in ("source-controller-crds", "kustomize-controller-crds"):
@@ -244,8 +257,11 @@ class FluxArm:
             for line in applied.split():
                 self._s.lab.adopt(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{line.partition('/')[2]}")
 
+        self._wait_established()
+
+    def _wait_established(self) -> None:
         def established() -> bool:
-            items = api.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").get("items") or []
+            items = self._s.lab.api.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").get("items") or []
             return bool(items) and all(_condition(item, "Established")[0] == "True" for item in items)
 
         self._wait("the custom resource definitions are established", established, None)
@@ -287,7 +303,7 @@ class FluxArm:
             base,
         )
         for name, port in (("source-controller", "source-health"), ("kustomize-controller", "kustomize-health")):
-            self._wait(f"{name} is ready", lambda port=port: bool(self._http(ports[port], "/readyz")), name)  # type: ignore[misc]
+            self._wait(f"{name} is ready", lambda port=port: bool(self._http(f"http://127.0.0.1:{ports[port]}/readyz")), name)  # type: ignore[misc]
 
     def _bootstrap(self) -> None:
         for name in dict.fromkeys([*self._sources, FLEET]):
@@ -315,7 +331,7 @@ class FluxArm:
         return os.path.join(self._work, self._home(app), "apps", app)
 
     def _url(self, repository: str) -> str:
-        return f"http://127.0.0.1:{self._ports['git-server']}/{repository}.git"
+        return f"http://{self._git_address}:{self._ports['git-server']}/{self._prefix}{repository}.git"
 
     def _git_repository(self, name: str) -> dict[str, Any]:
         return {
@@ -435,11 +451,12 @@ class FluxArm:
                 raise KjouleError(f"waited in vain until {what}", expected=f"at most {self._s.timeout_seconds:g} s", seen=tail or None)
             time.sleep(0.03)
 
-    def _http(self, port: int, path: str) -> str:
-        """The text of a page on loopback, '' when it cannot be had. No proxy of the environment is asked."""
+    @staticmethod
+    def _http(url: str) -> str:
+        """The text of a page, '' when it cannot be had. No proxy of the environment is asked."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            with opener.open(url, timeout=5) as answer:
                 return str(answer.read().decode("utf-8", "replace"))
         except (OSError, http.client.HTTPException):
             return ""

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A git server on loopback: smart HTTP through git's own http-backend. Runs as a process of its own, from this one file.
 
-    python3 git_server.py --root REPOSITORIES --port PORT --cpu-file FILE
+    python3 git_server.py --root REPOSITORIES --port PORT --cpu-file FILE [--address ADDRESS]
 
 Every request runs ``git http-backend`` (git-http-backend(1)) as a child. The CPU time of all children so far, in nanoseconds, stands in
-FILE, because the clock of this process does not contain them. Push is allowed: only loopback can reach this server.
+FILE, because the clock of this process does not contain them. Push is allowed to who comes from the very address that is listened on:
+with the default, loopback, nobody else can reach this server; with an address of the host, others may read what they can name.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"
     root = ""
     cpu_file = ""
+    address = "127.0.0.1"
     guard = threading.Lock()
 
     def do_GET(self) -> None:  # the name that http.server asks for
@@ -48,6 +50,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _serve(self, body: bytes) -> None:
         path, _, query = self.path.partition("?")
+        if "git-receive-pack" in self.path and self.client_address[0] != self.address:
+            self.send_error(403, "push comes from this host alone")
+            return
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": os.environ.get("HOME", "/nonexistent"),
@@ -102,6 +107,7 @@ def main() -> None:
     parser.add_argument("--root", required=True)
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--cpu-file", required=True)
+    parser.add_argument("--address", default=Handler.address)
     arguments = parser.parse_args()
     if shutil.which("git") is None:
         raise SystemExit("git is not in PATH")
@@ -109,7 +115,8 @@ def main() -> None:
         stream.write(b"%020d\n" % 0)
     Handler.root = arguments.root
     Handler.cpu_file = arguments.cpu_file
-    http.server.ThreadingHTTPServer(("127.0.0.1", arguments.port), Handler).serve_forever()
+    Handler.address = arguments.address
+    http.server.ThreadingHTTPServer((arguments.address, arguments.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

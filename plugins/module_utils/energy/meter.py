@@ -10,24 +10,32 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 from ..errors import KjouleError, PeriodInvalid
+from .cgroups import CgroupClock
 from .clocks import MachineTime, ProcessClock, machine_difference, machine_time
 from .source import Reading, Source, Vanished
 from .windows import Moment, Recorder
 
+Clock = Union[ProcessClock, CgroupClock]
+
 
 @dataclass
 class Edge:
-    """All clocks at one edge of a window. The time is that in the middle of the reading; ``unix_seconds`` is the same in time of day."""
+    """All clocks at one edge of a window. The time is that in the middle of the reading; ``unix_seconds`` is the same in time of day.
+
+    ``pods`` is what the meter's ``pods`` read, where there are real pods.
+    """
 
     t_ns: int
     unix_seconds: float
     cpu_ns: dict[str, int]
     machine: MachineTime
     energy: tuple[Reading, Moment] | None
+    pods: Any = None
 
 
 @dataclass
@@ -38,10 +46,11 @@ class Meter:
     and ends the waits of the period.
     """
 
-    clocks: list[ProcessClock]
+    clocks: Sequence[Clock]
     source: Source | None
     sample_seconds: float
     watch: Callable[[], str | None]
+    pods: Callable[[], Any] | None = None
     fault: str | None = None
     wake: threading.Event = field(default_factory=threading.Event)
     _sample_times: list[int] = field(default_factory=list)
@@ -71,10 +80,10 @@ class Meter:
             self._thread.join()
             self._thread = None
 
-    def add(self, clocks: list[ProcessClock]) -> None:
+    def add(self, clocks: Sequence[Clock]) -> None:
         """Read these processes as well, from now on."""
         with self._guard:
-            self.clocks = self.clocks + clocks
+            self.clocks = [*self.clocks, *clocks]
 
     def remove(self, names: set[str]) -> None:
         """Stop reading these."""
@@ -97,11 +106,12 @@ class Meter:
         with self._guard:
             before = time.monotonic_ns()
             cpu = {clock.name: clock.checked_read_ns() for clock in self.clocks}
+            pods = self.pods() if self.pods is not None else None
             machine = machine_time()
             after = time.monotonic_ns()
             unix_seconds = time.time() - (after - before) / 2e9
             # Last, because a meter may take its time; its window has edges of its own.
-            return Edge((before + after) // 2, round(unix_seconds, 6), cpu, machine, self._read_energy())
+            return Edge((before + after) // 2, round(unix_seconds, 6), cpu, machine, self._read_energy(), pods)
 
     def window(self, start: Edge, end: Edge) -> dict[str, Any]:
         """The difference of two edges: ``{start_ns, end_ns, start_unix, end_unix, seconds, cpu_seconds, machine, energy}``."""

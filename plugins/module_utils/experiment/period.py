@@ -29,8 +29,12 @@ from ..lab.api import ApiUnavailable, KubeApi
 from ..lab.identity import boot_id, identify, own_line
 from ..lab.provider import Lab, make_lab
 from .checks.quiet import QuietHost, failures
+from .pods import PodMeter, workload_cpu_seconds
 from .state import StateChecker
 from .workload import Revision, Workload, wait_rolled_out
+
+#: The component that the pods of the workload are together.
+WORKLOAD = "workload-pods"
 
 
 def _now() -> str:
@@ -69,10 +73,18 @@ HARDLY_EVER_SECONDS = 86400.0
 class Period:
     """Runs one period and makes its record (docs/architecture.md). ``item`` is one entry of the plan's remaining periods."""
 
-    def __init__(self, plan: dict[str, Any], item: dict[str, Any], binaries: dict[str, str], state_dir: str) -> None:
+    def __init__(
+        self,
+        plan: dict[str, Any],
+        item: dict[str, Any],
+        binaries: dict[str, str],
+        state_dir: str,
+        versions: dict[str, str] | None = None,
+    ) -> None:
         self.settings = plan["settings"]
         self.item = item
         self.binaries = binaries
+        self._versions = versions or {}
         self._scenario = [dict(phase) for phase in self.settings["scenario"]]
         self._workload = Workload(self.settings["workload"], int(plan["seed"]) * 1000 + int(item["block"]))
         source, self.source_description = choose_source(self.settings.get("source"))
@@ -84,7 +96,7 @@ class Period:
             state_dir,
             lab_id=lab_id(plan, item, state_dir),
             fixed_ports={name: port for name, port in ports.items() if name not in FLUX_PORTS},
-            existing=self.settings.get("existing"),
+            options=self.settings.get(self.settings["lab"]),
         )
         self._sampling = self.settings.get("sampling", "on") == "on"
         if not self._sampling and source is not None and source.kind == "gauge":
@@ -99,6 +111,7 @@ class Period:
         self._actor: Actor | None = None
         self._arm: Arm | None = None
         self._checker: StateChecker | None = None
+        self._pods: PodMeter | None = None
         self._revision = Revision(0, {})
 
     def run(self) -> dict[str, Any]:
@@ -178,10 +191,21 @@ class Period:
         info = self._lab.fresh()
         record["lab"].update(ready_seconds=round(info.ready_seconds, 3), versions=info.versions)
         roles = self._lab.component_roles()
-        self._meter.add([ProcessClock(name, identity) for name, identity in self._lab.components().items()])
+        self._meter.add(self._lab.clocks())
+        if self._lab.real_pods:
+            self._pods = PodMeter()
+            self._meter.pods = self._pods.read
         self._roles.update(roles)
         self._actor = Actor(self._lab.command_environment(), float(self.settings["timeout_seconds"]))
-        surroundings = Surroundings(self._lab, self._actor, self.binaries, self.settings, self._check, self.settings.get("extra") or {})
+        surroundings = Surroundings(
+            self._lab,
+            self._actor,
+            self.binaries,
+            self.settings,
+            self._meter.check,
+            self.settings.get("extra") or {},
+            self._versions,
+        )
         self._arm = make_arm(self.item["arm"], surroundings)
         self._checker = StateChecker(self._lab.api)
         for namespace in self._workload.adapt(self._lab.api):
@@ -230,6 +254,12 @@ class Period:
             "reasons": [],
         }
         entry["state"] = self._checker.compare(self._revision)
+        if self._pods is not None:
+            entry["pods"] = self._pods.describe(
+                self._lab.api, start.pods, end.pods, self._revision, entry["state"], self._workload.namespaces
+            )
+            entry["cpu_seconds"][WORKLOAD] = workload_cpu_seconds(entry["pods"])
+            entry["components"][WORKLOAD] = "workload"
         for energy in entry["energy"]:
             if not energy["valid"]:
                 entry["valid"] = False

@@ -77,7 +77,8 @@ def _locked_period(
         check_header(header, plan)
         _check_binaries(header, binaries)
     leftovers = sweep(state_dir)
-    period = Period(plan, item, {name: entry["path"] for name, entry in binaries.items()}, state_dir)
+    versions = {name: str(entry["version"]) for name, entry in binaries.items() if entry.get("version")}
+    period = Period(plan, item, {name: entry["path"] for name, entry in binaries.items()}, state_dir, versions)
     try:
         if header is None:
             header = _header(plan, binaries, host, period.source_description)

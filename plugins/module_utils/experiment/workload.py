@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +35,18 @@ class Revision:
         return [item for objects in self.apps.values() for item in objects]
 
 
-def generated_apps(count: int, replicas: int, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """``count`` apps of three objects each. The seed decides the contents of their configuration."""
+#: Does its loops, and then waits for the rest of the second. Any image with a shell and sleep will do.
+_WORK = 'while :; do sleep 1 & i=0; while [ "$i" -lt "$KJOULE_ITERATIONS" ]; do i=$((i+1)); done; wait; done'
+
+
+def generated_apps(
+    count: int, replicas: int, seed: int, images: Sequence[str] = (), iterations: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """``count`` apps of three objects each. The seed decides the contents of their configuration.
+
+    Without ``images`` the pods name one that nobody has, because nothing pulls it. With them they run the first, in a shell that does
+    ``iterations`` loops every second: a known amount of work, whatever the machine.
+    """
     generator = random.Random(seed)
     apps: dict[str, list[dict[str, Any]]] = {}
     for index in range(1, count + 1):
@@ -50,6 +61,10 @@ def generated_apps(count: int, replicas: int, seed: int) -> dict[str, list[dict[
             "envFrom": [{"configMapRef": {"name": name}}],
             "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
         }
+        if images:
+            variables = [{"name": "KJOULE_ITERATIONS", "value": str(iterations)}]
+            # Told to end, a shell that waits for a child as process 1 does not; nothing of it is worth the wait of 30 s.
+            container.update(image=images[0], command=["/bin/sh", "-c", f"trap 'exit 0' TERM; {_WORK}"], env=variables)
         apps[name] = [
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": copy.deepcopy(meta), "data": settings},
             {
@@ -76,8 +91,16 @@ class Workload:
     """Makes one revision after the other. Which apps change or go is decided by the seed, so both arms get the same."""
 
     def __init__(self, description: dict[str, Any], seed: int) -> None:
+        self._images: list[str] = []
         if description["kind"] == "generated":
-            apps = generated_apps(int(description["apps"]), int(description["replicas"]), int(description["seed"]))
+            self._images = list(description.get("images") or [])
+            apps = generated_apps(
+                int(description["apps"]),
+                int(description["replicas"]),
+                int(description["seed"]),
+                self._images,
+                int(description.get("iterations") or 0),
+            )
         else:
             apps = {app["name"]: copy.deepcopy(app["objects"]) for app in description["apps"]}
         self._random = random.Random(seed)
@@ -89,6 +112,13 @@ class Workload:
     @property
     def current(self) -> Revision:
         return Revision(self._number, copy.deepcopy(self._current))
+
+    @property
+    def namespaces(self) -> set[str]:
+        """Where the workload's objects live, after ``adapt``."""
+        return {
+            str(item["metadata"]["namespace"]) for objects in self._base.values() for item in objects if item["metadata"].get("namespace")
+        }
 
     def adapt(self, api: KubeApi) -> list[str]:
         """Give namespaced objects without a namespace that of the workload. Returns the namespaces that must be there beforehand."""
@@ -118,7 +148,7 @@ class Workload:
         chosen = self._choose(change, apps)
         for name in chosen:
             for item in self._current[name]:
-                if edit(item, change, self._count):
+                if edit(item, change, self._count, self._images):
                     break
         return self._next(), len(chosen)
 
@@ -140,7 +170,7 @@ class Workload:
         for name in self._choose(change, apps):
             for item in self._current[name]:
                 other = copy.deepcopy(item)
-                if edit(other, change, self._count):
+                if edit(other, change, self._count, self._images):
                     edited.append(other)
                     break
         return edited
@@ -149,7 +179,7 @@ class Workload:
         able = [
             name
             for name, objects in sorted(self._current.items())
-            if any(edit(copy.deepcopy(item), change, self._count) for item in objects)
+            if any(edit(copy.deepcopy(item), change, self._count, self._images) for item in objects)
         ]
         return sorted(self._random.sample(able, min(apps, len(able))))
 
@@ -158,8 +188,11 @@ class Workload:
         return self.current
 
 
-def edit(item: dict[str, Any], change: str, number: int) -> bool:
-    """Change one object in place: its image, its configuration or its replicas. False when there is nothing of the kind in it."""
+def edit(item: dict[str, Any], change: str, number: int, images: Sequence[str] = ()) -> bool:
+    """Change one object in place: its image, its configuration or its replicas. False when there is nothing of the kind in it.
+
+    The image becomes another one of ``images``, or, where there are none because nothing runs, one that was never there.
+    """
     if change == "config":
         if item["kind"] != "ConfigMap" or not item.get("data"):
             return False
@@ -174,6 +207,9 @@ def edit(item: dict[str, Any], change: str, number: int) -> bool:
         item["spec"]["replicas"] = int(item["spec"].get("replicas", 1)) + 1
         return True
     containers = item["spec"]["template"]["spec"]["containers"]
+    if images:
+        containers[0]["image"] = images[(images.index(containers[0]["image"]) + 1) % len(images)]
+        return True
     image = containers[0]["image"].split("@")[0]
     repository, colon, tag = image.rpartition(":")
     if not colon or "/" in tag:

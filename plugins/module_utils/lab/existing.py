@@ -16,13 +16,17 @@ import socket
 import subprocess
 import time
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any, Callable
 
+from ..energy.cgroups import CgroupClock, group_of
+from ..energy.clocks import ProcessClock
+from ..energy.meter import Clock
 from ..errors import KjouleError
 from .api import ApiError, KubeApi
-from .directory import create_lab_directory, labs_directory, remove_lab_directory, write_private
-from .identity import ProcessIdentity, check_lab_id, find_marked, identify, marker_environment, owner, pids
-from .kwok import DISCARD_GRACE_SECONDS, LabInfo
+from .base import DISCARD_GRACE_SECONDS, BaseLab, LabInfo
+from .directory import create_lab_directory, remove_lab_directory, write_private
+from .identity import ProcessIdentity, find_marked, identify, owner, pids
 from .ports import holder
 from .process import cannot_start, terminate_all
 
@@ -49,8 +53,12 @@ _PROCESSES = {
     "kwok": ("kwok-controller", "simulator"),
 }
 
+#: Everything that a lab may have made, for the commands in messages.
+_KINDS = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings"
+_DAEMONS = ("kubelet", "containerd")
 
-class ExistingLab:
+
+class ExistingLab(BaseLab):
     """``options``: kubeconfig (its path), context (default: the current one), confirm (the name of the context or cluster, once more) and
     processes (what the command lines of the cluster's processes have in common, where several clusters run on this host).
 
@@ -76,20 +84,10 @@ class ExistingLab:
         ):
             if not options.get(name):
                 raise KjouleError("an existing cluster is measured only if it is named", seen=f"no {name}", next_step=next_step)
-        self.lab_id = check_lab_id(lab_id)
-        self.state_dir = os.path.abspath(os.path.expanduser(state_dir))
-        self.directory = os.path.join(labs_directory(state_dir), lab_id)
-        self.kubeconfig = os.path.join(self.directory, "kubeconfig")
-        self.kubectl = os.path.abspath(os.path.expanduser(binaries["kubectl"]))
-        self.settle = settle
-        self.ready_timeout = ready_timeout
-        self.versions: dict[str, str] = {}
+        super().__init__(binaries["kubectl"], state_dir, lab_id, settle, ready_timeout)
         self._options = dict(options)
-        self._api: KubeApi | None = None
-        self._components: dict[str, ProcessIdentity] = {}
         self._roles: dict[str, str] = {}
         self._made: dict[str, str] = {}
-        self._started = False
 
     # --- life
 
@@ -156,31 +154,21 @@ class ExistingLab:
     # --- what others use
 
     @property
-    def api(self) -> KubeApi:
-        """The client of the cluster's API server. KjouleError before ``fresh`` and after ``discard``."""
-        if self._api is None:
-            raise KjouleError(f"the lab {self.lab_id} is not running", next_step="call fresh() first")
-        return self._api
+    def real_pods(self) -> bool:  # type: ignore[override]
+        """Whether a kubelet of this cluster runs on this host."""
+        return "kubelet" in self._components
 
-    def components(self) -> dict[str, ProcessIdentity]:
-        """The processes of the cluster on this host, as they were when the lab became ready."""
-        return dict(self._components)
+    def clocks(self) -> Sequence[Clock]:
+        """Those of the node's daemons are the control groups of their units: what they start (shims, mounts) belongs to them."""
+        return [self._unit_clock(clock) if clock.name in _DAEMONS else clock for clock in super().clocks()]
+
+    @staticmethod
+    def _unit_clock(clock: Clock) -> Clock:
+        path = group_of(clock.identity.pid) if isinstance(clock, ProcessClock) else None
+        return CgroupClock(clock.name, path) if path is not None and path.endswith(".service") else clock
 
     def component_roles(self) -> dict[str, str]:
         return dict(self._roles)
-
-    def command_environment(self) -> dict[str, str]:
-        """The environment for kubectl, git and the like: nothing of the user's, every file they write lands inside the lab."""
-        return {
-            "PATH": os.pathsep.join([os.path.join(self.directory, "bin"), os.environ.get("PATH") or os.defpath]),
-            "HOME": os.path.join(self.directory, "home"),
-            "TMPDIR": os.path.join(self.directory, "tmp"),
-            "LANG": "C.UTF-8",
-            "LC_ALL": "C.UTF-8",
-            "KUBECONFIG": self.kubeconfig,
-            "KUBECACHEDIR": os.path.join(self.directory, "home", "kube-cache"),
-            **marker_environment(self.lab_id),
-        }
 
     # --- which cluster
 
@@ -237,14 +225,27 @@ class ExistingLab:
                 seen=f"{found[1]} on that port" if found else "nobody on that port here",
                 next_step="measure on the machine that the control plane runs on (the node itself, not a workstation)",
             )
+        server_pid = found[0]
+        self._take(
+            self._candidates(
+                lambda pid: pid == server_pid or self._options.get("processes", "") in command_line(pid), api_server=server_pid
+            )
+        )
+
+    @staticmethod
+    def _candidates(belongs: Callable[[int], bool], api_server: int | None = None) -> dict[str, list[ProcessIdentity]]:
+        """Processes of this host that are called like a part of a cluster, and belong to this one."""
         everyone: dict[str, list[ProcessIdentity]] = {}
         for pid in pids():
             process = identify(pid)
             name = os.path.basename(process.exe) if process is not None else ""
-            if process is None or name not in _PROCESSES or (name == "kube-apiserver") != (pid == found[0]):
+            if process is None or name not in _PROCESSES or (api_server is not None and (name == "kube-apiserver") != (pid == api_server)):
                 continue
-            if pid == found[0] or self._options.get("processes", "") in _command_line(pid):
+            if belongs(pid):
                 everyone.setdefault(name, []).append(process)
+        return everyone
+
+    def _take(self, everyone: dict[str, list[ProcessIdentity]]) -> None:
         double = sorted(name for name, processes in everyone.items() if len(processes) > 1)
         if double:
             raise KjouleError(
@@ -269,8 +270,7 @@ class ExistingLab:
                 "this cluster has another lab in it",
                 expected="one lab at a time",
                 seen=f"lab {whose}, since {there[CLAIM].get('creationTimestamp')}, by {who}",
-                next_step="wait for it; if its run is dead, remove what carries the label: "
-                f"kubectl delete namespaces,customresourcedefinitions -l {LABEL}",
+                next_step=f"wait for it; if its run is dead, remove what carries the label: kubectl delete {_KINDS} -l {LABEL}",
             )
         taken = [name for name in _WANTED_NAMESPACES if name in there]
         definitions = [item["metadata"]["name"] for item in self.api.list(_CRDS).get("items") or []]
@@ -349,7 +349,7 @@ class ExistingLab:
                     "what this lab made does not go away",
                     expected=f"nothing of it after {self.ready_timeout:g} s",
                     seen=", ".join(left),
-                    next_step=f"see what holds it: kubectl get namespaces,customresourcedefinitions -l {LABEL}={self.lab_id} -o yaml",
+                    next_step=f"see what holds it: kubectl get {_KINDS} -l {LABEL}={self.lab_id} -o yaml",
                 )
             paths = left
             time.sleep(0.1)
@@ -366,7 +366,8 @@ def _is_here(host: str) -> bool:
         return host == "localhost"
 
 
-def _command_line(pid: int) -> str:
+def command_line(pid: int) -> str:
+    """The command line of a process with blanks between its parts; empty when it is gone."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as stream:
             return stream.read().replace(b"\0", b" ").decode("utf-8", "replace")

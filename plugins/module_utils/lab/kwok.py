@@ -17,13 +17,13 @@ import signal
 import ssl
 import subprocess
 import time
-from dataclasses import dataclass
 from typing import Any, Callable
 
 from ..errors import KjouleError
 from .api import ApiError, ApiUnavailable, KubeApi
-from .directory import create_lab_directory, labs_directory, remove_lab_directory
-from .identity import ProcessIdentity, check_lab_id, find_marked, marker_environment, owner
+from .base import DISCARD_GRACE_SECONDS, BaseLab, LabInfo
+from .directory import create_lab_directory, remove_lab_directory
+from .identity import find_marked, owner
 from .ports import LOOPBACK, free_ports, is_loopback, listening
 from .process import KILL_SECONDS, ManagedProcess, cannot_start, log_tail, send, spawn, terminate_all, wait_gone
 
@@ -61,18 +61,9 @@ PORT_NAMES = tuple(_PORTS)
 
 CLUSTER_NAME = "kjoule"
 NODE_PODS = 10000  # a pretended node has no kubelet that would suffer from more than the usual 110 pods
-DISCARD_GRACE_SECONDS = 0.1  # the data is thrown away, so there is nothing that a longer farewell could save
 
 
-@dataclass(frozen=True)
-class LabInfo:
-    """How long the lab took to be ready (seconds, from the call of ``fresh``) and which versions it runs."""
-
-    ready_seconds: float
-    versions: dict[str, str]
-
-
-class KwokLab:
+class KwokLab(BaseLab):
     """One cluster in <state_dir>/labs/<lab_id>; ``fresh`` makes it, ``discard`` leaves nothing of it.
 
     ``binaries`` maps the names in ``BINARIES`` to paths, ``fixed_ports`` some names in ``PORT_NAMES`` to ports; the other
@@ -102,22 +93,12 @@ class KwokLab:
             )
         if nodes < 1:
             raise KjouleError("a lab needs a node", expected="nodes: 1 or more", seen=str(nodes))
-        self.lab_id = check_lab_id(lab_id)
+        super().__init__(binaries["kubectl"], state_dir, lab_id, settle, ready_timeout)
         self.binaries = {name: os.path.abspath(os.path.expanduser(binaries[name])) for name in BINARIES}
-        self.state_dir = os.path.abspath(os.path.expanduser(state_dir))
-        self.directory = os.path.join(labs_directory(state_dir), lab_id)
-        self.kubeconfig = os.path.join(self.directory, "kubeconfig")
-        self.kubectl = self.binaries["kubectl"]
         self.nodes = nodes
-        self.settle = settle
-        self.ready_timeout = ready_timeout
-        self.versions: dict[str, str] = {}
         self.ports: dict[str, int] = {}
         self._fixed_ports = dict(fixed_ports or {})
-        self._api: KubeApi | None = None
-        self._components: dict[str, ProcessIdentity] = {}
         self._kwokctl: ManagedProcess | None = None
-        self._started = False
 
     # --- life
 
@@ -187,17 +168,6 @@ class KwokLab:
 
     # --- what others use
 
-    @property
-    def api(self) -> KubeApi:
-        """The client of the lab's API server. KjouleError before ``fresh`` and after ``discard``."""
-        if self._api is None:
-            raise KjouleError(f"the lab {self.lab_id} is not running", next_step="call fresh() first")
-        return self._api
-
-    def components(self) -> dict[str, ProcessIdentity]:
-        """The processes of the cluster by name, as they were when it became ready."""
-        return dict(self._components)
-
     def component_roles(self) -> dict[str, str]:
         return {name: role for name, (_binary, role) in _COMPONENTS.items()}
 
@@ -211,19 +181,6 @@ class KwokLab:
     def component_log(self, name: str) -> str:
         """Path of a component's log."""
         return os.path.join(self._cluster_directory(), "logs", f"{name}.log")
-
-    def command_environment(self) -> dict[str, str]:
-        """The environment for kubectl, git and the like: nothing of the user's, every file they write lands inside the lab."""
-        return {
-            "PATH": os.pathsep.join([os.path.join(self.directory, "bin"), os.environ.get("PATH") or os.defpath]),
-            "HOME": os.path.join(self.directory, "home"),
-            "TMPDIR": os.path.join(self.directory, "tmp"),
-            "LANG": "C.UTF-8",
-            "LC_ALL": "C.UTF-8",
-            "KUBECONFIG": self.kubeconfig,
-            "KUBECACHEDIR": os.path.join(self.directory, "home", "kube-cache"),
-            **marker_environment(self.lab_id),
-        }
 
     # --- start
 

@@ -107,14 +107,19 @@ class Minikube:
         for entry in listing.get("valid") or []:
             if entry.get("Name") == self.profile:
                 return dict(entry["Config"])
-        if any((entry or {}).get("Name") == self.profile for entry in listing.get("invalid") or []):
+        # Without a kubeconfig it lists nothing, whatever is there, and its exit status is 0 all the same.
+        try:
+            with open(os.path.join(self.folder, "profiles", self.profile, "config.json"), encoding="utf-8") as stream:
+                return dict(json.load(stream))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
             raise KjouleError(
                 f"the minikube profile {self.profile} is damaged",
                 expected=f"a configuration that minikube can read, in {self.folder}/profiles/{self.profile}",
-                seen="minikube calls it invalid",
+                seen=str(error),
                 next_step=f"remove it: MINIKUBE_HOME={self.home} minikube delete -p {self.profile}",
-            )
-        return None
+            ) from error
 
     def state(self) -> str:
         """``running``, ``stopped`` or ``absent``. A cluster of which a part is down counts as stopped: starting it brings it back."""
@@ -125,7 +130,8 @@ class Minikube:
             answer = json.loads(done.stdout)
         except ValueError as error:
             raise self._failed("status", done, expected="JSON") from error
-        nodes = answer if isinstance(answer, list) else [answer]
+        # null: a profile whose machine is gone.
+        nodes = answer if isinstance(answer, list) else [answer or {"Host": "Nonexistent"}]
         if all(node.get("Host") == "Nonexistent" for node in nodes):
             return "absent"
         up = all(node.get("Host") == "Running" and node.get("Kubelet") == "Running" for node in nodes)

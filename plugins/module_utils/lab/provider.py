@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Callable, Protocol
 
+from ..energy.meter import Clock
 from ..errors import KjouleError
 from .api import KubeApi
+from .base import LabInfo
 from .existing import ExistingLab
 from .identity import ProcessIdentity
-from .kwok import KwokLab, LabInfo
+from .kwok import KwokLab
+from .minikube_lab import MinikubeLab
 
 
 class Lab(Protocol):
@@ -30,6 +34,13 @@ class Lab(Protocol):
     def api(self) -> KubeApi:
         """The client of the API server."""
 
+    @property
+    def real_pods(self) -> bool:
+        """Whether containers run, with control groups of their own on this host."""
+
+    def clocks(self) -> Sequence[Clock]:
+        """The clocks of the components."""
+
     def components(self) -> dict[str, ProcessIdentity]:
         """The processes of the cluster by name."""
 
@@ -43,22 +54,21 @@ class Lab(Protocol):
         """Take over what was just made at this path of the API, so that ``discard`` removes it."""
 
 
-PROVIDERS: dict[str, Callable[..., Lab]] = {"kwok": KwokLab, "existing": ExistingLab}
-PLANNED = ("minikube",)
+PROVIDERS: dict[str, Callable[..., Lab]] = {"kwok": KwokLab, "existing": ExistingLab, "minikube": MinikubeLab}
 
 
-def make_lab(provider: str, *args: Any, existing: dict[str, str] | None = None, **kwargs: Any) -> Lab:
-    """The lab of that provider, not started yet. The other arguments go to it (see ``KwokLab``), ``existing`` to ``ExistingLab`` alone.
+def make_lab(provider: str, *args: Any, options: dict[str, str] | None = None, **kwargs: Any) -> Lab:
+    """The lab of that provider, not started yet. ``options`` goes to those that are told which cluster it is, the rest to all of them.
 
-    Raises KjouleError for a provider that is not known, or not there yet.
+    Raises KjouleError for a provider that is not known.
     """
-    if provider == "existing":
-        kwargs["options"] = existing or {}
-    if provider in PROVIDERS:
-        return PROVIDERS[provider](*args, **kwargs)
-    raise KjouleError(
-        f"the lab provider {provider} is {'planned, but not available yet' if provider in PLANNED else 'not known'}",
-        expected=f"{', '.join(PROVIDERS)} (planned: {', '.join(PLANNED)})",
-        seen=str(provider),
-        next_step="set kjoule_lab to kwok",
-    )
+    if provider not in PROVIDERS:
+        raise KjouleError(
+            f"the lab provider {provider} is not known",
+            expected=", ".join(PROVIDERS),
+            seen=str(provider),
+            next_step="set kjoule_lab to kwok",
+        )
+    if provider != "kwok":
+        kwargs["options"] = options or {}
+    return PROVIDERS[provider](*args, **kwargs)

@@ -114,3 +114,28 @@ def test_other_repositories_and_paths_outside_are_refused(server, git, tmp_path)
         assert refused.value.code >= 400
         refused.value.close()
     assert git("ls-remote", server.url).returncode == 0
+
+
+def test_who_comes_from_another_address_may_read_and_not_push(tmp_path, git):
+    """Listening on 127.0.0.2, the server takes a client at 127.0.0.1 for another machine's."""
+    bare, work = tmp_path / "repositories" / "secret" / "fleet.git", tmp_path / "work"
+    git("-c", "init.defaultBranch=main", "init", "--bare", bare)
+    git("-C", bare, "config", "http.receivepack", "true")
+    port = free_ports(["git-server"])["git-server"]
+    argv = [sys.executable, "-I", "-S", git_server.__file__, "--root", str(tmp_path / "repositories"), "--port", str(port)]
+    argv += ["--cpu-file", str(tmp_path / "cpu"), "--address", "127.0.0.2"]
+    with subprocess.Popen(argv, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while not listening(process.pid):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            url = f"http://127.0.0.2:{port}/secret/fleet.git"
+            git("-c", "init.defaultBranch=main", "init", work)
+            git("-C", work, "commit", "--allow-empty", "-m", "one")
+            refused = git("-C", work, "push", url, "HEAD:refs/heads/main", check=False)
+            assert refused.returncode != 0
+            assert "403" in refused.stderr
+            assert git("ls-remote", url).returncode == 0
+        finally:
+            process.terminate()

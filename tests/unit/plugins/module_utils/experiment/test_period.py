@@ -85,6 +85,7 @@ class StubApi:
 
 class StubLab:
     provider = "stub"
+    real_pods = False
 
     def __init__(self):
         self.api, self.etcd, self.discarded = StubApi(), Burner(), 0
@@ -92,8 +93,8 @@ class StubLab:
     def fresh(self):
         return SimpleNamespace(ready_seconds=1.23456, versions={"etcd": "3.6"})
 
-    def components(self):
-        return {"etcd": self.etcd.identity}
+    def clocks(self):
+        return [ProcessClock("etcd", self.etcd.identity)]
 
     def component_roles(self):
         return {"etcd": "cluster"}

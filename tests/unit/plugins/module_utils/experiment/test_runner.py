@@ -30,7 +30,7 @@ class StubPeriod:
     during = staticmethod(lambda: None)
     source_description = SOURCE
 
-    def __init__(self, plan, item, binaries, state_dir):
+    def __init__(self, plan, item, binaries, state_dir, versions):
         self.item, self.binaries, self.state_dir, self.ended = item, binaries, state_dir, 0
         self.made.append(self)
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
 from contextlib import contextmanager
 
 import pytest
@@ -292,3 +294,24 @@ def test_a_broken_lab_ends_the_wait():
 
     with pytest.raises(PeriodInvalid, match="etcd ended"):
         rolled(Cluster([]), deployment(), check=check, seconds=60)
+
+
+def test_where_pods_run_an_update_goes_from_one_image_to_the_next_and_each_does_the_work_it_is_told():
+    one = Workload({**GENERATED, "apps": 1, "images": ["a:1", "b:1"], "iterations": 2000}, 1)
+    seen = [images(one.deploy())["app-0001"], *(images(one.update("image", 1)[0])["app-0001"] for _ in range(2))]
+    assert seen == ["a:1", "b:1", "a:1"]
+    container = one.current.apps["app-0001"][2]["spec"]["template"]["spec"]["containers"][0]
+    assert container["env"] == [{"name": "KJOULE_ITERATIONS", "value": "2000"}]
+    assert one.namespaces == {NAMESPACE}
+
+
+def test_the_work_of_a_pod_is_a_known_number_of_loops_in_each_second(tmp_path):
+    """The shell of the machine does it: the loops are counted by what it writes when they are done."""
+    command = Workload({**GENERATED, "apps": 1, "images": ["a:1", "b:1"], "iterations": 3}, 1).deploy().apps["app-0001"][2]
+    shell, flag, script = command["spec"]["template"]["spec"]["containers"][0]["command"]
+    counted = script.replace("sleep 1", "sleep 0.01").replace(
+        "; wait;", f'; wait; echo "$i" >> {tmp_path}/loops; [ -e {tmp_path}/end ] && exit;'
+    )
+    (tmp_path / "end").touch()
+    subprocess.run([shell, flag, counted], env={"KJOULE_ITERATIONS": "3", "PATH": os.environ["PATH"]}, timeout=30, check=False)
+    assert (tmp_path / "loops").read_text() == "3\n"

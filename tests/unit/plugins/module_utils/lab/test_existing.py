@@ -198,7 +198,7 @@ def test_processes_that_could_be_of_another_cluster_are_refused(cluster, make, t
     exes = {os.getpid(): "/usr/bin/kube-apiserver", 11: "/a/etcd", 12: "/b/etcd"}
     monkeypatch.setattr(existing, "identify", lambda pid: existing.ProcessIdentity(pid, 1, exes[pid]))
     refused(cluster, make(), r"several processes.*called etcd.*pids 11, 12.*kjoule_existing_processes", tmp_path)
-    monkeypatch.setattr(existing, "_command_line", lambda pid: {11: "/a/etcd --data-dir /a", 12: "/b/etcd --data-dir /b"}[pid])
+    monkeypatch.setattr(existing, "command_line", lambda pid: {11: "/a/etcd --data-dir /a", 12: "/b/etcd --data-dir /b"}[pid])
     lab = make(processes="--data-dir /b")
     lab.fresh()
     assert lab.components()["etcd"].pid == 12
@@ -237,5 +237,5 @@ def test_two_labs_of_one_name_are_refused(cluster, make, tmp_path):
 def test_a_command_line_is_read_and_that_of_a_process_that_is_gone_is_empty():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    assert existing._command_line(process.pid) == ""
-    assert "python" in existing._command_line(os.getpid())
+    assert existing.command_line(process.pid) == ""
+    assert "python" in existing.command_line(os.getpid())

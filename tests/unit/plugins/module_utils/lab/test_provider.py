@@ -17,13 +17,17 @@ def test_kwok_is_made_and_starts_nothing(tmp_path):
 
 def test_an_existing_cluster_has_to_be_named(tmp_path):
     with pytest.raises(KjouleError, match=r"measured only if it is named: saw no kubeconfig.*kjoule_existing_kubeconfig"):
-        make_lab("existing", PATHS, str(tmp_path), lab_id="a", existing={"confirm": "c"})
-    lab = make_lab("existing", PATHS, str(tmp_path), lab_id="a", existing={"kubeconfig": "/k", "confirm": "c"})
+        make_lab("existing", PATHS, str(tmp_path), lab_id="a", options={"confirm": "c"})
+    lab = make_lab("existing", PATHS, str(tmp_path), lab_id="a", options={"kubeconfig": "/k", "confirm": "c"})
     assert lab.provider == "existing"
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "word"), [("minikube", "planned"), ("docker", "not known")])
-def test_other_providers_are_refused_with_the_known_ones(name, word):
-    with pytest.raises(KjouleError, match=rf"{name}.*{word}.*expected kwok"):
-        make_lab(name)
+def test_a_cluster_of_minikube_is_the_one_of_its_profile_and_home(tmp_path):
+    lab = make_lab("minikube", PATHS, str(tmp_path), lab_id="a", options={"driver": "none", "home": "/h"})
+    assert (lab.provider, lab._options) == ("minikube", {"kubeconfig": "/h/kubeconfig", "context": "minikube", "confirm": "minikube"})
+
+
+def test_other_providers_are_refused_with_the_known_ones():
+    with pytest.raises(KjouleError, match=r"docker is not known: expected kwok, existing, minikube"):
+        make_lab("docker")

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all labs have in common: where they live, how their API server is reached, and which clocks their parts have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..energy.clocks import ProcessClock
+from ..energy.meter import Clock
+from ..errors import KjouleError
+from .api import KubeApi
+from .directory import labs_directory
+from .identity import ProcessIdentity, check_lab_id, marker_environment
+
+DISCARD_GRACE_SECONDS = 0.1  # the data is thrown away, so there is nothing that a longer farewell could save
+
+
+@dataclass(frozen=True)
+class LabInfo:
+    """How long the lab took to be ready (seconds, from the call of ``fresh``) and which versions it runs."""
+
+    ready_seconds: float
+    versions: dict[str, str]
+
+
+class BaseLab:
+    """``real_pods``: whether containers run, with control groups of their own on this host."""
+
+    real_pods = False
+
+    def __init__(self, kubectl: str, state_dir: str, lab_id: str, settle: float, ready_timeout: float) -> None:
+        self.lab_id = check_lab_id(lab_id)
+        self.state_dir = os.path.abspath(os.path.expanduser(state_dir))
+        self.directory = os.path.join(labs_directory(state_dir), lab_id)
+        self.kubeconfig = os.path.join(self.directory, "kubeconfig")
+        self.kubectl = os.path.abspath(os.path.expanduser(kubectl))
+        self.settle = settle
+        self.ready_timeout = ready_timeout
+        self.versions: dict[str, str] = {}
+        self._api: KubeApi | None = None
+        self._components: dict[str, ProcessIdentity] = {}
+        self._started = False
+
+    @property
+    def api(self) -> KubeApi:
+        """The client of the cluster's API server. KjouleError before ``fresh`` and after ``discard``."""
+        if self._api is None:
+            raise KjouleError(f"the lab {self.lab_id} is not running", next_step="call fresh() first")
+        return self._api
+
+    def components(self) -> dict[str, ProcessIdentity]:
+        """The processes of the cluster by name, as they were when it became ready."""
+        return dict(self._components)
+
+    def clocks(self) -> Sequence[Clock]:
+        """The clocks of the components."""
+        return [ProcessClock(name, identity) for name, identity in self._components.items()]
+
+    def command_environment(self) -> dict[str, str]:
+        """The environment for kubectl, git and the like: nothing of the user's, every file they write lands inside the lab."""
+        return {
+            "PATH": os.pathsep.join([os.path.join(self.directory, "bin"), os.environ.get("PATH") or os.defpath]),
+            "HOME": os.path.join(self.directory, "home"),
+            "TMPDIR": os.path.join(self.directory, "tmp"),
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "KUBECONFIG": self.kubeconfig,
+            "KUBECACHEDIR": os.path.join(self.directory, "home", "kube-cache"),
+            **marker_environment(self.lab_id),
+        }

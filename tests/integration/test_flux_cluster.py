@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Flux's manifests in a real API server: what of them is installed, and that nothing of it stays.
+
+The cluster is kwok's: its nodes say that the controllers are ready, and none runs. Where they run is in a virtual machine (molecule/node).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+
+import pytest
+from ansible_collections.kjoule.bench.plugins.module_utils.arm.actor import Actor
+from ansible_collections.kjoule.bench.plugins.module_utils.arm.base import Surroundings
+from ansible_collections.kjoule.bench.plugins.module_utils.arm.flux_cluster import FluxClusterArm
+from ansible_collections.kjoule.bench.plugins.module_utils.artifact.build import concatenate
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.existing import ExistingLab
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES, KwokLab
+from tiny import binaries
+
+pytestmark = pytest.mark.integration
+
+KINDS = (
+    "/api/v1/namespaces",
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+)
+DEPLOYMENTS = "/apis/apps/v1/namespaces/flux-system/deployments"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    paths = {name: path for name, path in binaries().items() if name in BINARIES}
+    with KwokLab(paths, str(tmp_path_factory.mktemp("somebody")), lab_id=f"somebodys-{os.getpid()}", ready_timeout=240.0) as lab:
+        yield lab
+
+
+@pytest.fixture
+def manifests(tmp_path):
+    """The Deployments of the controllers as their modules hold them; they are there where the controllers were built."""
+    cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kjoule", "go", "mod", "github.com", "fluxcd")
+    found = dict(binaries())
+    for name in ("source-controller", "kustomize-controller"):
+        folders = sorted(glob.glob(f"{cache}/{name}@v*/config/manager"))
+        if not folders:
+            pytest.skip(f"{name} was not built here, so its manifests are not in the module cache")
+        path = tmp_path / f"{name}.deployment.yaml"
+        path.write_bytes(concatenate(folders[-1], name))
+        found[f"{name}-deployment"] = str(path)
+    return found
+
+
+def names(cluster: KwokLab) -> set[tuple[str, str]]:
+    return {(path, item["metadata"]["name"]) for path in KINDS for item in cluster.api.list(path).get("items") or []}
+
+
+def test_only_the_needed_controllers_are_installed_from_the_named_registry_and_nothing_of_them_stays(cluster, tmp_path, manifests):
+    before = names(cluster)
+    options = {"kubeconfig": cluster.kubeconfig, "confirm": "kwok-kjoule", "processes": cluster.directory}
+    lab = ExistingLab(manifests, str(tmp_path), lab_id=f"flux-{os.getpid()}", options=options, ready_timeout=120.0)
+    lab.fresh()
+    try:
+        settings = {"interval_seconds": 5, "layout": "per-app", "timeout_seconds": 120, "flux": {"registry": "mirror.example/flux"}}
+        versions = {"source-controller-deployment": "v1.9.3", "kustomize-controller-deployment": "v1.9.6"}
+        arm = FluxClusterArm(Surroundings(lab, Actor(lab.command_environment(), 120), manifests, settings, lambda: None, versions=versions))
+        os.makedirs(arm._folder)
+        # No container runs here, so there is no control group to read, and that is what the arm says.
+        with pytest.raises(KjouleError, match="the CPU time of source-controller cannot be read on this host"):
+            arm._install_controllers()
+        live = {item["metadata"]["name"]: item["spec"]["template"]["spec"] for item in cluster.api.list(DEPLOYMENTS)["items"]}
+        images = {name: spec["containers"][0]["image"] for name, spec in live.items()}
+        assert images == {
+            "source-controller": "mirror.example/flux/source-controller:v1.9.3",
+            "kustomize-controller": "mirror.example/flux/kustomize-controller:v1.9.6",
+        }
+        assert all("--interval-jitter-percentage=0" in spec["containers"][0]["args"] for spec in live.values())
+        assert all(spec["serviceAccountName"] == name for name, spec in live.items())
+        arm.uninstall()
+        assert cluster.api.list(DEPLOYMENTS).get("items") == []
+    finally:
+        lab.discard()
+    assert names(cluster) == before

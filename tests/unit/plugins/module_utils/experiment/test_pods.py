@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment.pods import PodMeter, owner, workload_cpu_seconds
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment.workload import Revision
+
+SECOND = 1_000_000_000
+
+
+def pod(name, *, uid, namespace="kjoule-apps", deployment=None, created="2026-01-01T00:00:00Z", **meta):
+    if deployment:
+        meta["ownerReferences"] = [{"kind": "ReplicaSet", "name": f"{deployment}-7d4b9"}]
+        meta["labels"] = {"pod-template-hash": "7d4b9"}
+    return {"metadata": {"name": name, "uid": uid, "namespace": namespace, "creationTimestamp": created, **meta}}
+
+
+def deployment(name, replicas=1):
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "kjoule-apps"},
+        "spec": {"replicas": replicas},
+    }
+
+
+def described(pods, start, end, desired=(), drifted=(), orphans=()):
+    api = SimpleNamespace(list=lambda path: {"items": pods})
+    revision = Revision(1, {item["metadata"]["name"]: [item] for item in desired})
+    names = {"drifted": list(drifted), "orphans": list(orphans), "missing": []}
+    groups = SimpleNamespace(version=2, read=lambda: (0, {}))
+    return PodMeter(groups).describe(api, start, end, revision, {"names": names}, {"kjoule-apps"})
+
+
+def test_a_pod_has_what_it_used_between_the_edges_and_one_that_began_counts_from_nought():
+    pods = [pod("a-1", uid="u1", deployment="a"), pod("a-2", uid="u2", deployment="a")]
+    seen = described(pods, (10 * SECOND, {"u1": 4 * SECOND}), (13 * SECOND, {"u1": 5 * SECOND, "u2": 2 * SECOND}), [deployment("a", 2)])
+    assert [(one["name"], one["cpu_seconds"], one["state"]) for one in seen["pods"]] == [("a-1", 1.0, "desired"), ("a-2", 2.0, "desired")]
+    assert (seen["ended_cpu_seconds"], seen["cpu_seconds"]) == (0.0, 3.0)
+
+
+def test_what_ended_in_the_window_is_the_rest_of_the_total():
+    seen = described([pod("a-1", uid="u1", deployment="a")], (0, {"gone": 0}), (5 * SECOND, {"u1": 2 * SECOND}), [deployment("a")])
+    assert seen["ended_cpu_seconds"] == pytest.approx(3.0)
+    assert workload_cpu_seconds(seen) == pytest.approx(5.0)
+
+
+def test_pods_of_what_nobody_asks_for_any_more_are_orphans():
+    pods = [pod("a-1", uid="u1", deployment="a"), pod("b-1", uid="u2", deployment="b")]
+    end = (2 * SECOND, {"u1": SECOND, "u2": SECOND})
+    seen = described(pods, (0, {}), end, [deployment("a")], orphans=["Deployment kjoule-apps/b", "Service kjoule-apps/b"])
+    assert {one["name"]: one["state"] for one in seen["pods"]} == {"a-1": "desired", "b-1": "orphan"}
+
+
+def test_of_a_deployment_that_somebody_scaled_up_the_newest_pods_are_the_excess():
+    pods = [
+        pod("a-new", uid="u2", deployment="a", created="2026-01-01T00:05:00Z"),
+        pod("a-old", uid="u1", deployment="a", created="2026-01-01T00:01:00Z"),
+    ]
+    end = (2 * SECOND, {"u1": SECOND, "u2": SECOND})
+    seen = described(pods, (0, {}), end, [deployment("a", 1)], drifted=["Deployment kjoule-apps/a"])
+    assert {one["name"]: one["state"] for one in seen["pods"]} == {"a-old": "desired", "a-new": "drifted"}
+
+
+def test_where_nothing_is_in_excess_every_pod_of_it_is_another_than_asked_for():
+    seen = described(
+        [pod("a-1", uid="u1", deployment="a")], (0, {}), (SECOND, {"u1": SECOND}), [deployment("a")], drifted=["Deployment kjoule-apps/a"]
+    )
+    assert [one["state"] for one in seen["pods"]] == ["drifted"]
+
+
+def test_the_nodes_own_pods_are_told_apart_and_a_static_one_is_found_by_its_hash():
+    static = pod("etcd-node", uid="u9", namespace="kube-system", annotations={"kubernetes.io/config.hash": "h"})
+    seen = described([static], (0, {}), (SECOND, {"h": SECOND}))
+    assert [(one["role"], one["workload"]) for one in seen["pods"]] == [("other", "Pod kube-system/etcd-node")]
+    assert workload_cpu_seconds(seen) == 0.0
+
+
+def test_a_pod_belongs_to_who_made_it():
+    assert owner(pod("a-1", uid="u", deployment="a")) == "Deployment kjoule-apps/a"
+    assert owner(pod("s-0", uid="u", ownerReferences=[{"kind": "StatefulSet", "name": "s"}])) == "StatefulSet kjoule-apps/s"
+    assert owner(pod("r-x", uid="u", ownerReferences=[{"kind": "ReplicaSet", "name": "r"}])) == "ReplicaSet kjoule-apps/r"
