@@ -202,7 +202,7 @@ class Period:
             self._actor,
             self.binaries,
             self.settings,
-            self._meter.check,
+            self._check,
             self.settings.get("extra") or {},
             self._versions,
         )
