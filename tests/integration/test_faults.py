@@ -225,7 +225,7 @@ def test_what_a_killed_period_left_is_ended_and_named_by_the_next(tmp_path):
     assert found >= {
         ("process", "kube-apiserver", "ended"),
         ("process", "source-controller", "ended"),
-        ("directory", lab_of(plan, first), "removed"),
+        ("directory", lab_of(plan, first, tmp_path), "removed"),
     }
     assert record["valid"]
     assert_nothing_left(tmp_path, plan["run_id"], ports)
@@ -240,7 +240,7 @@ def test_a_period_ends_at_once_with_its_controller(tmp_path, moment):
     with subprocess.Popen(["sleep", "60"]) as somebody, measuring(tmp_path, plan, item, controller(somebody.pid)) as child:
         wait_until(lambda: "etcd" in marked(plan["run_id"]))
         if moment == "a phase runs":
-            wait_until(lambda: (tmp_path / "labs" / lab_of(plan, item) / "operator" / "app-0002").exists())
+            wait_until(lambda: (tmp_path / "labs" / lab_of(plan, item, tmp_path) / "operator" / "app-0002").exists())
         somebody.kill()
         answer = answer_of(child, 8)
     assert "its ansible-playbook ended" in answer["failed"]

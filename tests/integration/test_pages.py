@@ -117,7 +117,8 @@ def test_the_answer_is_on_the_first_screen_of_a_phone_too(opened):
 
 def test_the_text_of_page_and_pictures_can_be_selected(opened):
     page = opened("a day")
-    page.evaluate("getSelection().selectAllChildren(document.querySelector('figure svg'))")
+    pictures = "[...document.querySelectorAll('figure svg')]"
+    page.evaluate(f"getSelection().selectAllChildren({pictures}.find(picture => picture.textContent.includes('difference, mCPU')))")
     assert "difference, mCPU" in page.evaluate("getSelection().toString()")
     page.evaluate("getSelection().selectAllChildren(document.querySelector('h1'))")
     assert "Flux uses" in page.evaluate("getSelection().toString()")

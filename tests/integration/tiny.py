@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kjoule.bench.plugins.module_utils.experiment.period import Period
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment.period import Period, lab_id
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import boot_id, identify
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.ports import listening
@@ -88,8 +88,9 @@ def item_of(plan: dict[str, Any], arm: str) -> dict[str, Any]:
     return next(item for item in remaining(plan, []) if item["arm"] == arm)
 
 
-def lab_of(plan: dict[str, Any], item: dict[str, Any]) -> str:
-    return f"{plan['run_id']}-{item['period_id']}"
+def lab_of(plan: dict[str, Any], item: dict[str, Any], state: Path | None = None) -> str:
+    """The name of a period's lab; without a state directory what all its names begin with."""
+    return f"{plan['run_id']}-{item['period_id']}" if state is None else lab_id(plan, item, str(state))
 
 
 def phases(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
