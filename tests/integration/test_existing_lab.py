@@ -11,7 +11,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleE
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.period import Period
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.existing import ExistingLab
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES, KwokLab
-from tiny import assert_nothing_left, binaries, item_of, lab_of, make_plan, phases
+from tiny import assert_nothing_left, binaries, item_of, lab_of, make_plan, phases, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -30,6 +30,8 @@ def cluster(tmp_path_factory):
         lab.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "theirs"}})
         theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}, "data": {"a": "b"}}
         lab.api.create("/api/v1/namespaces/theirs/configmaps", theirs)
+        # The controller manager puts one of its own into every namespace, in its own time.
+        wait_until(lambda: len(lab.api.list("/api/v1/namespaces/theirs/configmaps")["items"]) == 2)
         yield lab
 
 
