@@ -6,9 +6,9 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What the modules have in common that compute on the controller, from the files of a run."""
+    """What modules have in common that compute on the controller from the files of a run; ``attributes``: that compute there at all."""
 
-    DOCUMENTATION = r"""
+    ATTRIBUTES = r"""
 author:
   - kjoule contributors (@kjoule)
 attributes:
@@ -18,6 +18,9 @@ attributes:
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
+"""
+
+    DOCUMENTATION = r"""
 options:
   reports_dir:
     description: Folder on the controller that holds the runs. A relative one starts in the working directory.

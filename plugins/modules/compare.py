@@ -16,6 +16,7 @@ description:
   - Other versions of what the arms run (Flux, kubectl) may be the question, and are named.
 extends_documentation_fragment:
   - kjoule.bench.controller
+  - kjoule.bench.controller.attributes
 options:
   runs:
     description: Names of the two runs, the earlier first.

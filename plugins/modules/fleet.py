@@ -15,6 +15,7 @@ description:
     something else, and energy of another scope, stand apart.
 extends_documentation_fragment:
   - kjoule.bench.controller
+  - kjoule.bench.controller.attributes
 options:
   run_id:
     description: Name of the run.

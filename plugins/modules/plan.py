@@ -44,7 +44,7 @@ options:
   profile:
     description:
       - Set of defaults.
-      - V(quick) is 6 blocks, 5 apps, an interval of 4 s and a baseline of 2 s.
+      - V(quick) is 6 blocks, 5 apps, an interval of 3 s and a baseline of 2 s.
       - V(full) is 12 blocks, 20 apps, an interval of 60 s and a baseline of 30 s.
     type: str
     default: quick
@@ -126,9 +126,40 @@ options:
     type: raw
     default: day
   lab:
-    description: Provider of the cluster under test. Only V(kwok) so far.
+    description:
+      - Provider of the cluster under test. V(kwok) makes a control plane for every period, V(existing) uses a cluster whose control plane
+        runs on the host already, V(minikube) the one of the role C(minikube_lab).
     type: str
     default: kwok
+    choices: [kwok, existing, minikube]
+  existing:
+    description: Which cluster the lab V(existing) is - C(kubeconfig) (a path on the host), C(context), C(confirm), C(processes).
+    type: dict
+    default: {}
+  minikube:
+    description: Which cluster the lab V(minikube) is - C(driver) (V(kvm2), V(docker) or V(none)), C(profile), C(home).
+    type: dict
+    default: {}
+  flux:
+    description:
+      - Where Flux runs - C(place) is V(host) (default, processes beside the cluster) or V(cluster) (pods in it), C(registry) is where the
+        images of the controllers come from.
+    type: dict
+    default: {}
+  workload_images:
+    description:
+      - Images that the generated apps run, two or more; an update goes from one to the next. Without them nothing can pull the images.
+    type: list
+    elements: str
+    default: []
+  workload_iterations:
+    description: Loops of a shell that each pod of those images does every second.
+    type: int
+    default: 0
+  prometheus:
+    description: What the controller reads from a Prometheus server after every period, as docs/sources.md says.
+    type: dict
+    default: {}
   baseline_seconds:
     description: Window of every period before the arm is installed.
     type: float

@@ -15,6 +15,7 @@ description:
   - The same plan and journal give the same bytes. A run that is not finished can be reported at any time.
 extends_documentation_fragment:
   - kjoule.bench.controller
+  - kjoule.bench.controller.attributes
 options:
   run_id:
     description: Name of the run. Default is the newest one of this host.

@@ -14,15 +14,8 @@ description:
     probably meant.
   - Checks the assumptions of the report as well, so that a wrong one does not wait for the end of a run.
   - Nothing is changed, and nothing runs on the host.
-author:
-  - kjoule contributors (@kjoule)
-attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: none
+extends_documentation_fragment:
+  - kjoule.bench.controller.attributes
 options:
   assumptions:
     description: What the report is going to be given, as O(kjoule.bench.report#module:assumptions) says. Empty counts as not given.

@@ -252,10 +252,11 @@ def test_a_period_ends_at_once_with_its_controller(tmp_path, moment):
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+def measured(tmp_path_factory: pytest.TempPathFactory, sweeping: Any) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """A state directory with a journal of one period, its plan and the record."""
     state, plan = tmp_path_factory.mktemp("state"), make_plan("journal", scenario=SHORT)
-    _header, record = run_period(str(state), plan, item_of(plan, "snowflake"), described(), controller(), "local")
+    with sweeping():
+        _header, record = run_period(str(state), plan, item_of(plan, "snowflake"), described(), controller(), "local")
     return state, plan, record
 
 

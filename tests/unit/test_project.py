@@ -222,6 +222,19 @@ def test_every_action_has_the_documentation_of_a_module(path):
     assert (ROOT / "plugins" / "modules" / path.name).is_file()
 
 
+def test_the_module_plan_documents_every_setting_of_a_plan_and_the_profiles_as_they_are():
+    from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import LABS, OPTIONS
+
+    documented = documented_options(ROOT / "plugins/modules/plan.py")
+    # The callers' own: which hosts, where, and which run.
+    assert set(OPTIONS) == set(documented) - {"hosts", "reports_dir", "run_id"}
+    assert documented["lab"]["choices"] == list(LABS)
+    told = " ".join(documented["profile"]["description"])
+    for name, profile in load("plugins/plugin_utils/data/profiles.yml").items():
+        sizes = f"{profile['blocks']} blocks, {profile['apps']} apps, an interval of {profile['interval_seconds']} s"
+        assert f"V({name}) is {sizes} and a baseline of {profile['baseline_seconds']} s" in told
+
+
 @pytest.mark.parametrize("path", [path for path in PLUGINS if "module_utils" in path.parts or "modules" in path.parts], ids=name_of)
 def test_what_runs_on_a_host_needs_nothing_but_python(path):
     """Standard library, Ansible's module_utils and our own."""

@@ -22,6 +22,7 @@ from ..energy.cgroups import CgroupClock, PodGroups
 from ..energy.meter import Clock
 from ..errors import KjouleError
 from ..lab.api import ApiError
+from ..lab.images import refuse_missing_images
 from .base import Surroundings
 from .flux import CONTROLLERS, NAMESPACE, FluxArm
 
@@ -31,7 +32,6 @@ _METRICS_PORT = 8080
 #: The parts of install.yaml that belong to controllers which are left out: their names begin so.
 _OTHERS = ("helm-", "notification-", "image-", "source-watcher", "webhook-receiver", "allow-webhooks")
 _OTHER_GROUPS = ("helm.toolkit.fluxcd.io", "notification.toolkit.fluxcd.io", "image.toolkit.fluxcd.io", "source.extensions.fluxcd.io")
-_NOT_TO_BE_HAD = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
 
 
 class FluxClusterArm(FluxArm):
@@ -132,24 +132,14 @@ class FluxClusterArm(FluxArm):
 
     def _wait_available(self) -> None:
         def available() -> bool:
-            self._refuse_missing_images()
+            pods = self._s.lab.api.list(_PODS).get("items") or []
+            refuse_missing_images(pods, "set kjoule_flux_registry to a registry that has it, or load it into the node")
             items = {item["metadata"]["name"]: item for item in self._s.lab.api.list(_DEPLOYMENTS).get("items") or []}
             return set(CONTROLLERS) <= set(items) and all(
                 int((items[name].get("status") or {}).get("readyReplicas") or 0) >= 1 for name in CONTROLLERS
             )
 
         self._wait("the controllers are ready", available, None)
-
-    def _refuse_missing_images(self) -> None:
-        for pod in self._s.lab.api.list(_PODS).get("items") or []:
-            for status in (pod.get("status") or {}).get("containerStatuses") or []:
-                waiting = (status.get("state") or {}).get("waiting") or {}
-                if waiting.get("reason") in _NOT_TO_BE_HAD:
-                    raise KjouleError(
-                        f"the image {status.get('image')} is not to be had",
-                        seen=f"{waiting['reason']} {waiting.get('message') or ''}".strip()[:300],
-                        next_step="set kjoule_flux_registry to a registry that has it, or load it into the node",
-                    )
 
     def _find_pods(self) -> None:
         for pod in self._s.lab.api.list(_PODS).get("items") or []:

@@ -26,9 +26,7 @@ class LabInfo:
 
 
 class BaseLab:
-    """``real_pods``: whether containers run, with control groups of their own on this host."""
-
-    real_pods = False
+    """What ``Lab`` asks for and every provider has alike."""
 
     def __init__(self, kubectl: str, state_dir: str, lab_id: str, settle: float, ready_timeout: float) -> None:
         self.lab_id = check_lab_id(lab_id)
@@ -49,6 +47,11 @@ class BaseLab:
         if self._api is None:
             raise KjouleError(f"the lab {self.lab_id} is not running", next_step="call fresh() first")
         return self._api
+
+    @property
+    def real_pods(self) -> bool:
+        """Whether containers run, with control groups of their own on this host."""
+        return False
 
     def components(self) -> dict[str, ProcessIdentity]:
         """The processes of the cluster by name, as they were when it became ready."""

@@ -154,7 +154,7 @@ class ExistingLab(BaseLab):
     # --- what others use
 
     @property
-    def real_pods(self) -> bool:  # type: ignore[override]
+    def real_pods(self) -> bool:
         """Whether a kubelet of this cluster runs on this host."""
         return "kubelet" in self._components
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -23,7 +21,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..artifact.store import hash_file
+from ..child import run_child
 from ..errors import KjouleError
+from .images import refuse_missing_images
 from .process import cannot_start
 
 DRIVERS = ("kvm2", "docker", "none")
@@ -46,7 +47,6 @@ _CLASSES = {
     9: ("the container runtime failed", "look at the runtime's own log"),
     10: ("the control plane did not come up", "read its message; `minikube logs` tells more"),
 }
-_NOT_TO_BE_HAD = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ class Minikube:
         """Put files where minikube looks for what it has downloaded. It takes what lies there as it is, unchecked."""
         for item in files:
             target = os.path.join(self.folder, "cache", item["cache"])
-            if os.path.exists(target) and _sha256(target) == item["sha256"]:
+            if os.path.exists(target) and hash_file(target) == item["sha256"]:
                 continue
             _copy(item["path"], target, 0o755)
 
@@ -317,7 +317,7 @@ class Minikube:
         for image in images:
             for name in image.names:
                 target = os.path.join(self.folder, "cache", "images", machine, name.replace(":", "_"))
-                if not os.path.exists(target) or _sha256(target) != image.sha256:
+                if not os.path.exists(target) or hash_file(target) != image.sha256:
                     _copy(image.archive, target, 0o644)
 
     def _load(self, wanted: Wanted, images: list[Image], outcome: Outcome, check_mode: bool) -> bool:
@@ -369,15 +369,7 @@ class Minikube:
             if done.returncode != 0:
                 return done.stderr.strip()[-300:] or "the API server does not answer"
             found[what] = json.loads(done.stdout)["items"]
-        for pod in found["pods"]:
-            for status in (pod.get("status") or {}).get("containerStatuses") or []:
-                waiting = ((status.get("state") or {}).get("waiting")) or {}
-                if waiting.get("reason") in _NOT_TO_BE_HAD:
-                    raise KjouleError(
-                        f"the image {status.get('image')} is not to be had",
-                        seen=f"{pod['metadata']['name']}: {waiting['reason']} {waiting.get('message') or ''}".strip()[:400],
-                        next_step="name it in minikube_lab_images, or a registry that has it as minikube_lab_image_repository",
-                    )
+        refuse_missing_images(found["pods"], "name it in minikube_lab_images, or a registry that has it as minikube_lab_image_repository")
         ready = [node for node in found["nodes"] if _is_true(node, "Ready")]
         if len(ready) < wanted.nodes:
             return f"{len(ready)} of {wanted.nodes} nodes are Ready"
@@ -418,29 +410,14 @@ class Minikube:
     def _command(self, argv: list[str], timeout: float = 300.0, check: bool = True) -> subprocess.CompletedProcess[str]:
         name = os.path.basename(argv[0])
         try:
-            child = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=self.environment(),
-                start_new_session=True,
-            )
+            child = run_child(argv, environment=self.environment(), timeout_seconds=timeout)
         except OSError as error:
             raise cannot_start(name, argv[0], error) from error
-        try:
-            output, errors = child.communicate(timeout=timeout)
-        except BaseException as error:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise KjouleError(
-                    f"{name} {argv[1]} did not end",
-                    expected=f"an end within {timeout:g} s",
-                    next_step="give it more (minikube_lab_timeout)",
-                ) from error
-            raise
+        if not child.in_time:
+            raise KjouleError(
+                f"{name} {argv[1]} did not end", expected=f"an end within {timeout:g} s", next_step="give it more (minikube_lab_timeout)"
+            )
+        output, errors = (text.decode("utf-8", "replace") for text in (child.stdout, child.stderr))
         done = subprocess.CompletedProcess(argv, child.returncode, output, errors)
         if check and done.returncode != 0:
             raise KjouleError(f"{name} {argv[1]} failed with exit status {done.returncode}", seen=errors.strip()[-800:] or "no output")
@@ -525,17 +502,9 @@ def _is_true(item: dict[str, Any], kind: str) -> bool:
     return any(one.get("type") == kind and one.get("status") == "True" for one in conditions)
 
 
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _verify(path: str, expected: str) -> None:
     try:
-        seen = _sha256(path)
+        seen = hash_file(path)
     except OSError as error:
         raise KjouleError(f"the file {path} cannot be read", seen=error.strerror, next_step="put it there, or correct its path") from error
     if seen != expected.lower():

@@ -59,7 +59,8 @@ class MinikubeLab(ExistingLab):
         if self._driver == "kvm2":
             self._find_machine()
         elif self._driver == "docker":
-            self._take(self._candidates(lambda pid: self._container() in _cgroup(pid)))
+            container = self._container()
+            self._take(self._candidates(lambda pid: container in _cgroup(pid)))
         else:
             super()._find_processes(server)
 

@@ -7,8 +7,10 @@ import inspect
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.arm.base import Arm, Surroundings
+from ansible_collections.kjoule.bench.plugins.module_utils.arm.flux_cluster import FluxClusterArm
 from ansible_collections.kjoule.bench.plugins.module_utils.arm.registry import ARMS
 
+CLASSES = [*ARMS.items(), ("flux", FluxClusterArm)]
 CONTRACT = [name for name, value in vars(Arm).items() if inspect.isfunction(value) and not name.startswith("_")]
 
 
@@ -16,16 +18,16 @@ def test_the_contract_is_what_a_period_calls():
     assert CONTRACT == ["install", "clocks", "deliver", "wait_converged", "counters", "uninstall"]
 
 
-@pytest.mark.parametrize("name", ARMS)
+@pytest.mark.parametrize(("_name", "arm"), CLASSES)
 @pytest.mark.parametrize("method", CONTRACT)
-def test_every_arm_has_every_method_with_the_same_arguments(name, method):
-    ours = inspect.signature(getattr(ARMS[name], method))
+def test_every_arm_has_every_method_with_the_same_arguments(_name, arm, method):
+    ours = inspect.signature(getattr(arm, method))
     assert list(ours.parameters) == list(inspect.signature(getattr(Arm, method)).parameters)
 
 
-@pytest.mark.parametrize("name", ARMS)
-def test_every_arm_knows_its_name(name):
-    assert ARMS[name].name == name
+@pytest.mark.parametrize(("name", "arm"), CLASSES)
+def test_every_arm_knows_its_name(name, arm):
+    assert arm.name == name
 
 
 def test_the_timeout_comes_from_the_settings():

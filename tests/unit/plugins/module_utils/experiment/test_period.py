@@ -186,6 +186,22 @@ def make(monkeypatch, tmp_path):
         lab.discard()
 
 
+def test_a_source_that_tells_watts_is_refused_without_sampling(monkeypatch, tmp_path):
+    gauge = SimpleNamespace(name="plug", kind="gauge", children_seconds=0.0)
+    monkeypatch.setattr(module, "choose_source", lambda _setting: (gauge, {"id": "plug"}))
+    settings = {
+        "workload": {"kind": "generated", "apps": 1, "replicas": 1, "seed": 1},
+        "scenario": DAY,
+        "lab": "kwok",
+        "sample_seconds": 0.01,
+        "sampling": "off",
+    }
+    monkeypatch.setattr(module, "make_lab", lambda *_arguments, **_options: StubLab())
+    item = {"period_id": "b01-p1-a1", "block": 1, "position": 1, "attempt": 1, "arm": "flux", "label": "flux"}
+    with pytest.raises(KjouleError, match=r"sampling off with the source plug: .*Next: kjoule_sampling: on, or kjoule_source: estimate"):
+        Period({"settings": settings, "seed": 1, "run_id": "r"}, item, {}, str(tmp_path))
+
+
 def by_name(record):
     return {phase["name"]: phase for phase in record["phases"]}
 

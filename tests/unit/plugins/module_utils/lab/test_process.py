@@ -227,6 +227,7 @@ def test_a_damaged_owner_file_counts_as_none_unless_a_process_of_a_living_owner_
     (path / "owner.json").write_text('{"pid": 1')
     owned = spawn(SLEEP, name="owned", lab_id=lab_id, log_path=str(tmp_path / "log"))
     try:
+        wait_until(lambda: find_marked(lab_id))  # its environment cannot be read while it is being started
         assert of(lab_id, sweep(str(tmp_path))) == []
     finally:
         owned.terminate(0.0)
