@@ -9,6 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.plugin_utils import collector
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal as journals
 from ansible_collections.kjoule.bench.plugins.plugin_utils.answer import terminal
 from ansible_collections.kjoule.bench.plugins.plugin_utils.assumptions import read_assumptions
@@ -24,6 +25,7 @@ class ActionModule(ActionBase):
     _supports_async = False
     _VALID_ARGS = frozenset({"reports_dir", "run_id", "host", "assumptions"})
 
+    @collector.paused()
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         try:

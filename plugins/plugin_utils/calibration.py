@@ -46,10 +46,12 @@ def calibrate(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, 
     ``detectable`` the smallest effect found with power 0.8 by number of blocks; ``blocks_for`` the blocks that an effect needs. In CPU.
     """
     settings = plan["settings"]
+    if settings["arms"][0] != settings["arms"][1]:
+        return None
     name = primary_metric(plan)
     selected = select(plan, records)
     metric = metric_table(plan, selected, values_of(selected)).get(name or "")
-    if settings["arms"][0] != settings["arms"][1] or metric is None or metric["effect"]["n"] < 2:
+    if metric is None or metric["effect"]["n"] < 2:
         return None
     first, second = (metric["sides"][label]["values"] for label in settings["labels"])
     levels = [(a + b) / 2 for a, b in zip(first, second, strict=True)]

@@ -88,8 +88,9 @@ def _fit(rows: list[dict[str, Any]], terms: list[str], offset: float = 0.0) -> A
     a term it leaves no residual to judge by, and all phases are taken to vary alike.
     """
     used: list[str] = []
+    values = {term: np.array([row[term] for row in rows], dtype=float) for term in terms}
     for term in terms:
-        columns = np.array([[row[name] for name in [*used, term]] for row in rows], dtype=float)
+        columns = np.column_stack([values[name] for name in [*used, term]])
         scale = np.abs(columns).max(axis=0, initial=0.0)
         if (
             scale.min(initial=0.0 if columns.size == 0 else np.inf) > 0
@@ -99,7 +100,7 @@ def _fit(rows: list[dict[str, Any]], terms: list[str], offset: float = 0.0) -> A
     if not used or len(rows) <= len(used):
         return None
     outcome = np.array([row["cpu_seconds"] - offset * row["app_seconds"] for row in rows])
-    design = np.array([[row[name] for name in used] for row in rows], dtype=float)
+    design = np.column_stack([values[name] for name in used])
     alone = float(np.einsum("ij,ji->i", design, np.linalg.pinv(design)).max()) > 1 - LEVERAGE
     return sm.OLS(outcome, design).fit(**({} if alone else {"cov_type": "HC3", "use_t": True})), used
 

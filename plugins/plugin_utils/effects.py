@@ -11,7 +11,7 @@ from typing import Any
 
 from ..module_utils.energy.estimate import estimate_joules
 from . import diagnostics, statistics
-from .plan import arm_of, attempts_of, blocks_needed, is_valid, plan_of_cell, progress, selected_attempts
+from .plan import arm_of, attempts_of, blocks_needed, is_valid, last_valid, plan_of_cell, progress
 
 #: Roles of components that make up the cluster side of a cost.
 CLUSTER_SIDE = ("cluster", "arm", "simulator")
@@ -49,6 +49,15 @@ WANTED_POWER = 0.8
 def phases_of(record: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     """The phases of one kind, in order."""
     return [phase for phase in record["phases"] if phase["kind"] == kind]
+
+
+def _measured_phases(record: dict[str, Any]) -> tuple[list[dict[str, Any]], ...]:
+    """The phases of the kinds that metrics are made of: idle, deploy, steady, update."""
+    found: dict[str, list[dict[str, Any]]] = {"idle": [], "deploy": [], "steady": [], "update": []}
+    for phase in record["phases"]:
+        if phase["kind"] in found:
+            found[phase["kind"]].append(phase)
+    return tuple(found.values())
 
 
 def cpu_of(phase: dict[str, Any], roles: tuple[str, ...] = CLUSTER_SIDE) -> float:
@@ -91,7 +100,7 @@ def _changes(phases: list[dict[str, Any]]) -> int:
 
 def period_metrics(record: dict[str, Any]) -> dict[str, float | None]:
     """The CPU metrics of one period; None where a phase is missing or invalid."""
-    idle, deploy, steady, update = (phases_of(record, kind) for kind in ("idle", "deploy", "steady", "update"))
+    idle, deploy, steady, update = _measured_phases(record)
     metrics: dict[str, float | None] = {"rest": _rate(steady, cpu_of), "idle": _rate(idle, cpu_of)}
     metrics["deploy"] = _above(deploy, cpu_of, metrics["idle"])
     metrics["deploy_actor"] = math.fsum(actor_of(phase) for phase in deploy) if _usable(deploy) else None
@@ -122,7 +131,7 @@ def measured(phase: dict[str, Any], scope: str) -> float | None:
 
 def period_energy(record: dict[str, Any], scope: str) -> dict[str, float | None]:
     """The energy metrics of one period in one scope; the seconds are those of the phase."""
-    idle, deploy, steady, update = (phases_of(record, kind) for kind in ("idle", "deploy", "steady", "update"))
+    idle, deploy, steady, update = _measured_phases(record)
 
     def joules(phase: dict[str, Any]) -> float | None:
         return measured(phase, scope)
@@ -141,7 +150,7 @@ def period_energy_bounds(record: dict[str, Any], scope: str) -> dict[str, tuple[
     Edges, resolution, update period and sampling differ from window to window: they add as squares. The accuracy of the meter is the
     same error in every window: it scales whatever is computed from them.
     """
-    idle, deploy, steady, update = (phases_of(record, kind) for kind in ("idle", "deploy", "steady", "update"))
+    idle, deploy, steady, update = _measured_phases(record)
     seconds = {id(phases): math.fsum(phase["seconds"] for phase in phases) for phases in (idle, deploy, steady, update)}
 
     def bound(phases: list[dict[str, Any]]) -> tuple[float, float] | None:
@@ -229,7 +238,7 @@ def _reconcile_costs(plan: dict[str, Any], selected: Selected, values: Values, l
 def select(plan: dict[str, Any], records: list[dict[str, Any]]) -> Selected:
     """block -> label -> the record that counts."""
     attempts = attempts_of(plan, records)
-    return {block: attempts[block][attempt] for block, attempt in sorted(selected_attempts(plan, records).items())}
+    return {block: attempts[block][attempt] for block, attempt in sorted(last_valid(plan, attempts).items())}
 
 
 def values_of(selected: Selected) -> Values:
@@ -253,10 +262,11 @@ def as_first_measured(plan: dict[str, Any], records: list[dict[str, Any]]) -> Se
 
 def exclusions(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every period that does not count, and why: interrupted, invalid, partner invalid, superseded."""
-    chosen = selected_attempts(plan, records)
+    by_block = attempts_of(plan, records)
+    chosen = last_valid(plan, by_block)
     labels = set(plan["settings"]["labels"])
     result = []
-    for block, attempts in sorted(attempts_of(plan, records).items()):
+    for block, attempts in sorted(by_block.items()):
         for attempt, sides in sorted(attempts.items()):
             if chosen.get(block) == attempt:
                 continue

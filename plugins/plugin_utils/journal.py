@@ -11,6 +11,7 @@ from typing import Any
 
 from ..module_utils.errors import KjouleError
 from ..module_utils.experiment.journal import SCHEMA, append_record
+from . import collector
 from .plan import arm_of
 
 __all__ = ["SCHEMA", "Journal", "append_record", "merge", "parse", "read", "with_energy"]
@@ -47,6 +48,10 @@ def _finite(digits: str) -> float:
     return number
 
 
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+
+
+@collector.paused()
 def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) -> Journal:
     """Header and periods of a journal's text, checked against the plan if one is given.
 
@@ -64,7 +69,7 @@ def parse(text: str, name: str = "journal", plan: dict[str, Any] | None = None) 
     for number, line in enumerate(lines, start=1):
         where = f"{name}, line {number}"
         try:
-            record = json.loads(line, parse_constant=_no_constant, parse_float=_finite)
+            record = _DECODER.decode(line)
         except ValueError as error:
             raise KjouleError(
                 where, expected="one JSON record", seen=str(error), next_step="restore the file from the host's copy"

@@ -615,6 +615,10 @@ def stopped_by(plan: dict[str, Any], records: list[dict[str, Any]]) -> str | Non
     return f"max_hours {limit:g}: the recorded periods took {measured_seconds(records) / 3600:.2f} h"
 
 
+#: block -> attempt -> label -> record
+Attempts = dict[int, dict[int, dict[str, dict[str, Any]]]]
+
+
 # --- what is left ------------------------------------------------------------------------------------------------------------------
 
 
@@ -623,9 +627,9 @@ def is_valid(record: dict[str, Any]) -> bool:
     return bool(record.get("valid")) and not record.get("error")
 
 
-def attempts_of(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[int, dict[int, dict[str, dict[str, Any]]]]:
-    """Period records as block -> attempt -> label -> record."""
-    result: dict[int, dict[int, dict[str, dict[str, Any]]]] = {block["block"]: {} for block in plan["blocks"]}
+def attempts_of(plan: dict[str, Any], records: list[dict[str, Any]]) -> Attempts:
+    """Period records by block, attempt and label."""
+    result: Attempts = {block["block"]: {} for block in plan["blocks"]}
     for record in records:
         if record.get("kind", "period") == "period" and record["block"] in result:
             result[record["block"]].setdefault(record["attempt"], {})[record["label"]] = record
@@ -634,9 +638,14 @@ def attempts_of(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[int
 
 def selected_attempts(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[int, int]:
     """For each block that counts: its last attempt in which every side is there and valid."""
+    return last_valid(plan, attempts_of(plan, records))
+
+
+def last_valid(plan: dict[str, Any], attempts_by_block: Attempts) -> dict[int, int]:
+    """``selected_attempts`` of what ``attempts_of`` found."""
     labels = set(plan["settings"]["labels"])
     chosen = {}
-    for block, attempts in attempts_of(plan, records).items():
+    for block, attempts in attempts_by_block.items():
         good = [number for number, sides in attempts.items() if set(sides) == labels and all(is_valid(side) for side in sides.values())]
         if good:
             chosen[block] = max(good)
@@ -654,8 +663,8 @@ def remaining(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[
         return []
     settings = plan["settings"]
     labels = set(settings["labels"])
-    chosen = selected_attempts(plan, records)
     attempts = attempts_of(plan, records)
+    chosen = last_valid(plan, attempts)
     first: list[dict[str, Any]] = []
     again: list[dict[str, Any]] = []
     for block in plan["blocks"]:
@@ -686,9 +695,10 @@ def remaining(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[
 def progress(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
     """How far a run is: blocks planned, valid, given up; periods recorded and left; seconds left by estimate."""
     left = remaining(plan, records)
-    valid = len(selected_attempts(plan, records))
+    attempts = attempts_of(plan, records)
+    valid = len(last_valid(plan, attempts))
     open_blocks = {item["block"] for item in left}
-    touched = {number for number, sides in attempts_of(plan, records).items() if sides}
+    touched = {number for number, sides in attempts.items() if sides}
     return {
         "blocks_planned": len(plan["blocks"]),
         "blocks_valid": valid,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,8 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
         "reconcile": analysis["reconcile"],
         "components": analysis["components"],
         "attribution": attribution.table(selected, settings["labels"], scopes, settings.get("energy_calibration")),
-        "run_order": run_order(selected, analysis["primary"]),
-        "timeline": timelines(selected, analysis["primary"], settings["labels"], (scopes or [None])[0]),
+        "run_order": run_order(selected, analysis["values"], analysis["primary"]),
+        "timeline": timelines(selected, analysis["values"], analysis["primary"], settings["labels"], (scopes or [None])[0]),
         "state": analysis["state"],
         "checks": checks.summary(journal.periods),
         "exclusions": analysis["exclusions"],
@@ -140,10 +141,26 @@ def _pretended(settings: dict[str, Any], periods: list[dict[str, Any]]) -> bool:
 def validate(report: dict[str, Any]) -> None:
     """Raise KjouleError naming the first place where a report differs from the schema."""
     schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(report))
+    error = jsonschema.exceptions.best_match(_Validator(schema).iter_errors(report))
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "top level"
         raise KjouleError(f"report, {place}", expected=f"schema {SCHEMA}", seen=error.message[:300])
+
+
+#: What JSON Schema's types of numbers are in Python; a bool is none of them.
+_NUMBERS: dict[str, frozenset[type]] = {"number": frozenset({int, float}), "integer": frozenset({int})}
+
+
+def _items(validator: Any, items: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """The keyword ``items``, with one look at a list that holds nothing but the numbers it should: a long run has lists of thousands."""
+    if isinstance(items, dict) and items.keys() <= {"type", "minimum"} and isinstance(instance, list) and instance:
+        wanted = _NUMBERS.get(items.get("type", ""), frozenset())
+        if set(map(type, instance)) <= wanted and min(instance) >= items.get("minimum", -math.inf):
+            return
+    yield from jsonschema.Draft202012Validator.VALIDATORS["items"](validator, items, instance, schema)
+
+
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"items": _items})
 
 
 def to_json(report: dict[str, Any]) -> bytes:

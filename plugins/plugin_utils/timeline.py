@@ -6,18 +6,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .effects import CLUSTER_SIDE, Selected, cpu_of, measured, period_metrics
+from .effects import CLUSTER_SIDE, Selected, Values, cpu_of, measured
 
 #: More points than a picture has pixels would only make the report large.
 POINTS = 400
 
 
-def run_order(selected: Selected, primary: str | None) -> list[dict[str, Any]]:
-    """Every period that counts, in the order in which they ran: ``{block, label, started_at, value}``, the value of the primary metric."""
+def run_order(selected: Selected, values: Values, primary: str | None) -> list[dict[str, Any]]:
+    """Every period that counts, in the order in which they ran: ``{block, label, started_at, value}``, the value of the primary metric
+    among ``values`` (``effects.values_of``)."""
     rows = []
     for block, sides in selected.items():
         for label, record in sides.items():
-            value = period_metrics(record)[primary] if primary else None
+            value = values[block][label][primary] if primary else None
             rows.append(
                 (
                     record["attempt"],
@@ -30,16 +31,16 @@ def run_order(selected: Selected, primary: str | None) -> list[dict[str, Any]]:
     return [row for _attempt, _block, _position, row in sorted(rows, key=lambda item: item[:3])]
 
 
-def typical_block(selected: Selected, primary: str | None, labels: list[str]) -> int | None:
+def typical_block(values: Values, primary: str | None, labels: list[str]) -> int | None:
     """The block whose difference in the primary metric is the median one (the lower of two)."""
     if not primary:
-        return min(selected, default=None)
+        return min(values, default=None)
     differences = []
-    for block, sides in selected.items():
-        first, second = (period_metrics(sides[label])[primary] for label in labels)
+    for block, sides in values.items():
+        first, second = (sides[label][primary] for label in labels)
         if first is not None and second is not None:
             differences.append((second - first, block))
-    return sorted(differences)[(len(differences) - 1) // 2][1] if differences else min(selected, default=None)
+    return sorted(differences)[(len(differences) - 1) // 2][1] if differences else min(values, default=None)
 
 
 def timeline(record: dict[str, Any], scope: str | None) -> dict[str, Any] | None:
@@ -86,9 +87,9 @@ def _phase(phase: dict[str, Any], begin_ns: int, scope: str | None) -> dict[str,
     }
 
 
-def timelines(selected: Selected, primary: str | None, labels: list[str], scope: str | None) -> list[dict[str, Any]]:
+def timelines(selected: Selected, values: Values, primary: str | None, labels: list[str], scope: str | None) -> list[dict[str, Any]]:
     """The two periods of the typical block, in the order of the labels."""
-    block = typical_block(selected, primary, labels)
+    block = typical_block(values, primary, labels)
     if block is None:
         return []
     found = [timeline(selected[block][label], scope) for label in labels]

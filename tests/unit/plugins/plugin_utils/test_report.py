@@ -67,6 +67,22 @@ def test_the_schema_is_a_schema_and_refuses_what_is_not_a_report():
         reports.validate(report)
 
 
+@pytest.mark.parametrize("wrong", ["0.02", True, None, [0.02]])
+def test_one_wrong_value_in_a_long_list_of_numbers_is_refused_by_its_place(wrong):
+    report = make()
+    report["metrics"]["rest"]["sides"]["flux"]["values"][4] = wrong
+    with pytest.raises(KjouleError, match="metrics/rest/sides/flux/values/4"):
+        reports.validate(report)
+
+
+@pytest.mark.parametrize("wrong", [0, 1.5, True])
+def test_a_block_has_a_whole_number_from_one_on(wrong):
+    report = make()
+    report["blocks"]["valid"][2] = wrong
+    with pytest.raises(KjouleError, match="blocks/valid/2"):
+        reports.validate(report)
+
+
 def test_warnings_name_steal_errors_and_restarts():
     def change(rows):
         for row in rows:
