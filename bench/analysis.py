@@ -37,7 +37,8 @@ def main() -> None:
     read = timed("reading and checking the journal", lambda: journal.parse(text, plan=plan))
     timed("effects, intervals, verdicts, diagnostics, components, state", lambda: effects.analyse(plan, read.periods))
     whole = timed("the whole report as data, the line above included", lambda: report.build_report(plan, read))
-    timed("its page", lambda: report.to_html(whole))
+    page = timed("its page", lambda: report.to_html(whole))
+    print(f"\nThe page has {len(page) / 1e6:.1f} MB.")
 
 
 def timed(what: str, work: Callable[[], T]) -> T:

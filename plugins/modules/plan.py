@@ -202,7 +202,7 @@ options:
   estimate:
     description:
       - Row of the table of joules per CPU-second, used where no energy can be read.
-      - V(auto) is the calibration of the host where there is one, else V(generic-x86-server); V(calibrated) insists on it.
+      - V(auto) is the energy calibration of the host where there is one, else V(generic-x86-server); V(calibrated) insists on it.
     type: str
     default: auto
   joules_per_cpu_second:

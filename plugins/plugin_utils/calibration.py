@@ -43,7 +43,8 @@ def calibrate(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, 
     """The calibration of a run with the same arm twice; None unless two blocks of the primary metric are valid.
 
     ``noise`` holds sd (root mean square of the paired differences, whose true mean is 0), lag-1 autocorrelation and drift per block;
-    ``detectable`` the smallest effect found with power 0.8 by number of blocks; ``blocks_for`` the blocks that an effect needs. In CPU.
+    ``detectable`` the smallest effect found with power 0.8 by number of blocks; ``blocks_for`` the blocks that multiples of the margin
+    need, empty without a margin. In CPU.
     """
     settings = plan["settings"]
     if settings["arms"][0] != settings["arms"][1]:
@@ -56,7 +57,7 @@ def calibrate(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, 
     first, second = (metric["sides"][label]["values"] for label in settings["labels"])
     levels = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
     noise = diagnostics.noise(metric["effect"]["differences"], levels, metric["blocks"])
-    deviation, alpha = noise["sd"], settings["alpha"]
+    deviation, alpha, margin = noise["sd"], settings["alpha"], settings.get("margin_cpu")
     return {
         "schema": SCHEMA,
         "run_id": plan["run_id"],
@@ -75,9 +76,9 @@ def calibrate(plan: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, 
         ],
         "blocks_for": [
             {
-                "effect": multiple * settings["margin_cpu"],
-                "blocks": statistics.pairs_for(multiple * settings["margin_cpu"], deviation, alpha),
+                "effect": multiple * margin,
+                "blocks": statistics.pairs_for(multiple * margin, deviation, alpha),
             }
-            for multiple in MULTIPLES
+            for multiple in (MULTIPLES if margin is not None else ())
         ],
     }

@@ -18,6 +18,8 @@ from markupsafe import Markup
 from .words import markdown
 
 TEMPLATES = Path(__file__).parent / "data" / "page"
+#: Rows of a table that somebody may still read. A longer one would only make the page large; the report's JSON has them all.
+MOST_ROWS = 1000
 _NUMBER = re.compile(r"[+-]?\d[\d.]*( %)?")
 
 
@@ -52,6 +54,17 @@ class Table:
     head: list[str]
     rows: list[list[Any]]
     folded: bool = False
+
+    @property
+    def shown(self) -> list[list[Any]]:
+        """The rows that a text shows."""
+        return self.rows[:MOST_ROWS]
+
+    @property
+    def unshown(self) -> str:
+        """What is said about the others; empty where there are none."""
+        left = len(self.rows) - MOST_ROWS
+        return f"{left} more rows are in the report's JSON." if left > 0 else ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,12 @@ class Document:
 
 def _markdown_table(table: Table) -> list[str]:
     lines = ["| " + " | ".join(markdown(cell) for cell in table.head) + " |", "|" + " --- |" * len(table.head)]
-    return [*lines, *("| " + " | ".join(markdown(cell) for cell in row) + " |" for row in table.rows), ""]
+    return [
+        *lines,
+        *("| " + " | ".join(markdown(cell) for cell in row) + " |" for row in table.shown),
+        "",
+        *([table.unshown, ""] if table.unshown else []),
+    ]
 
 
 def _markdown_block(block: Block) -> list[str]:

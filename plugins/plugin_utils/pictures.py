@@ -30,6 +30,8 @@ COLOUR = {name: f"#0a00{index:02x}" for index, name in enumerate(NAMES, start=1)
 PAPER, INK, MUTED, LINE, BAND, FIRST, SECOND = (COLOUR[name] for name in NAMES[:7])
 SIDES = (FIRST, SECOND)
 MARKERS = ("o", "s")
+#: More points than this stand so close that a line shows the same, in a tenth of the size.
+MOST_MARKERS = 1000
 #: Inches; half of the page's width, so that letters stay readable on a phone.
 WIDTH, HEIGHT = 4.6, 2.7
 
@@ -127,7 +129,8 @@ def differences(report: dict[str, Any]) -> Picture | None:
             label = f"mean and {100 * effect['confidence']:g} % interval"
             axes.axhspan(effect["low"] * factor, effect["high"] * factor, color=SECOND, alpha=0.25, linewidth=0)
             axes.axhline(effect["mean"] * factor, color=SECOND, linewidth=1.5, label=label)
-        axes.plot(blocks, values, "o", color=FIRST, markersize=6, label="one block")
+        style: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 6} if len(blocks) <= MOST_MARKERS else {"linewidth": 0.3}
+        axes.plot(blocks, values, color=FIRST, label="one block", **style)
         axes.set_xlabel("block")
         axes.set_ylabel(f"difference, {unit}")
         axes.margins(x=0.08)
@@ -160,7 +163,10 @@ def run_order(report: dict[str, Any]) -> Picture | None:
     def paint(axes: Axes) -> None:
         for label, colour, marker in zip(labels, SIDES, MARKERS):
             own = [(number, row["value"] * factor) for number, row in enumerate(rows, start=1) if row["label"] == label]
-            axes.plot(*zip(*own), marker=marker, linestyle=":", linewidth=1, color=colour, markersize=5, label=label)
+            style: dict[str, Any] = {"marker": marker, "markersize": 5, "linestyle": ":", "linewidth": 1}
+            if len(rows) > MOST_MARKERS:
+                style = {"linewidth": 0.3}
+            axes.plot(*zip(*own), color=colour, label=label, **style)
         axes.set_xlabel("period, in the order they ran")
         axes.set_ylabel(f"{report['primary']}, {unit}")
         axes.set_ylim(bottom=0)

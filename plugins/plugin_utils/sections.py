@@ -203,13 +203,13 @@ def _attribution(item: dict[str, Any]) -> list[Block]:
         rows.append([*place, "measured", joules(row["total"]), joules(row["total"]), "-", ""])
     if item["calibrated_at"] is None:
         how = (
-            "This host was not calibrated in this scope, so there is no marginal cost: idle is the share of its processors that was not "
-            "busy, and static power leaks into the parts. The module energy_calibrate gives a better answer."
+            "There is no energy calibration of this host in this scope, so there is no marginal cost: idle is the share of its processors "
+            "that was not busy, and static power leaks into the parts. The module energy_calibrate gives a better answer."
         )
     else:
         how = (
-            f"By marginal cost: CPU-seconds times what one cost by the calibration of {item['calibrated_at']}; the residual is what is "
-            "left of the measured energy. By CPU share: the energy above idle split by busy time; the residual is what nobody here used."
+            f"By marginal cost: CPU-seconds times what one cost by the energy calibration of {item['calibrated_at']}; the residual is what "
+            "is left of the measured energy. By CPU share: the energy above idle split by busy time; the residual is what nobody here used."
         )
     kepler = f" Kepler attributed in {', '.join(item['kepler_zones'])}, without idle." if item["kepler_zones"] else ""
     flagged = f" In {item['disagreements']} places two ways differ by more than both their uncertainties." if item["disagreements"] else ""
@@ -328,14 +328,20 @@ def _exclusions(report: dict[str, Any]) -> list[Block]:
 
 def _method(report: dict[str, Any]) -> list[Block]:
     settings = report["settings"]
+    margin = settings["margin_cpu"]
+    equivalence = (
+        "none, for the plan has no margin"
+        if margin is None
+        else f"two one-sided t tests with a margin of {margin * 1000:g} mCPU (rest and idle), fixed in the plan"
+    )
     return [
         Items(
             [
                 "The unit of analysis is one phase of one period; samples within a window are not replicates.",
                 "Randomised complete blocks: each holds one period of either side in a fresh lab, in an order drawn from the recorded "
                 "seed.",
-                f"Test: exact paired sign-flip permutation, two-sided, alpha {settings['alpha']:g}. Interval: t. Equivalence: two "
-                f"one-sided t tests with a margin of {settings['margin_cpu'] * 1000:g} mCPU (rest and idle), fixed in the plan.",
+                f"Test: exact paired sign-flip permutation, two-sided, alpha {settings['alpha']:g}. Interval: t. "
+                f"Equivalence: {equivalence}.",
                 "One primary metric; the p of the others is adjusted by Holm. With few blocks it cannot reach alpha, whatever the data: "
                 "then there is no verdict, read the interval.",
                 "Different: p below alpha and an interval clear of 0. Equivalent: the interval lies inside the margin. Otherwise: cannot "

@@ -77,7 +77,7 @@ def _power(power: dict[str, Any] | None, scale: float) -> list[list[Any]]:
             if planned["detectable"] is not None
             else "nothing"
         )
-        rows.append([f"expected before the run, by the calibration {planned['run_id']}: smallest effect found with power 0.8", text])
+        rows.append([f"expected before the run, by the noise calibration {planned['run_id']}: smallest effect found with power 0.8", text])
         if planned["power_at_margin"] is not None:
             rows.append(["expected before the run: power for an effect as large as the margin", significant(planned["power_at_margin"], 2)])
     if power["sd"] is not None:

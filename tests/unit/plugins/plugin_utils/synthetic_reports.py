@@ -11,8 +11,11 @@ TRUTHS = {"snowflake": SNOWFLAKE, "flux": FLUX}
 NASTY = "we|b<1>_*`x`\n# [a](b)"
 
 
-def make(recipe=None, blocks=None, host="web1", change=None, source=None, **options):
+def make(recipe=None, blocks=None, host="web1", change=None, source=None, without=(), **options):
+    """``change`` is done to the records; ``without`` are settings that the plan does not have."""
     plan = build_plan(options, host, run_id="r1", created_at="2024-05-01T09:00:00Z", drawn_seed=7)
+    for name in without:
+        del plan["settings"][name]
     rows = records(plan, recipe or Recipe(TRUTHS, noise_cpu=0.001), blocks)
     if change:
         rows = change(rows)
@@ -24,6 +27,11 @@ CASES = {
     "measured": lambda: make(Recipe(TRUTHS, noise_cpu=0.001, watts_idle=40.0), profile="full", interval_seconds=4, apps=5),
     "a against a": lambda: make(Recipe({"snowflake-1": SNOWFLAKE, "snowflake-2": SNOWFLAKE}, 0.001), arms=["snowflake", "snowflake"]),
     "flux against flux": lambda: make(Recipe({"flux-1": FLUX, "flux-2": FLUX}, 0.001), arms=["flux", "flux"]),
+    "identical values": lambda: make(Recipe({"snowflake": SNOWFLAKE, "flux": SNOWFLAKE})),
+    "zero variance": lambda: make(Recipe(TRUTHS)),
+    "no margin": lambda: make(without=["margin_cpu"]),
+    "no margin, a against a": lambda: make(Recipe({"flux-1": FLUX, "flux-2": FLUX}, 0.001), arms=["flux", "flux"], without=["margin_cpu"]),
+    "one arm": lambda: make(change=lambda rows: [row for row in rows if row["label"] == "flux"]),
     "one block": lambda: make(blocks=1),
     "no block": lambda: make(blocks=0),
     "all invalid": lambda: make(change=lambda rows: [invalid(row, "reason " * 60) for row in rows]),

@@ -179,8 +179,8 @@ def test_the_report_has_it_where_energy_was_measured():
     assert steady["marginal"]["residual"]["joules"] == pytest.approx(-tool["marginal"]["joules"], rel=1e-6)
     text = reports.to_markdown(report).decode()
     assert "## Where the energy went" in text
-    assert "calibration of 2026-11-25" in text
-    assert "was not calibrated" in reports.to_markdown(make(recipe, **options)).decode()
+    assert "energy calibration of 2026-11-25" in text
+    assert "no energy calibration of this host" in reports.to_markdown(make(recipe, **options)).decode()
     assert make()["attribution"] is None
 
 

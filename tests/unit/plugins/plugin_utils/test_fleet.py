@@ -111,3 +111,12 @@ def test_many_hosts_are_drawn_without_names_and_a_few_with():
     many = fleet.build_fleet("r1", [host(f"h{number}") for number in range(50)], [])["groups"][0]
     assert "first" in pictures.forest(few, None).svg()
     assert ">h7<" not in pictures.forest(many, None).svg()
+
+
+def test_a_thousand_hosts_are_one_page_of_a_few_megabytes():
+    data = fleet.build_fleet("r1", [host(f"host-{number:04d}.example.org", mean=0.04 + 1e-5 * number) for number in range(1000)], ["gone"])
+    shown = fleet.document(data)
+    texts = [fleet.to_json(data), documents.to_markdown(shown), documents.to_html(shown)]
+    assert sum(map(len, texts)) < 20e6
+    assert pooled(data)["mean"] == pytest.approx(0.045, rel=1e-3)
+    assert all(name in texts[2] for name in (b"host-0000.example.org", b"host-0999.example.org", b"gone"))

@@ -1,3 +1,4 @@
+import html
 import json
 import os
 import subprocess
@@ -8,8 +9,10 @@ import jsonschema
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils import report as reports
-from synthetic_journal import invalid
-from synthetic_reports import CASES, make
+from ansible_collections.kjoule.bench.plugins.plugin_utils.journal import Journal
+from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
+from synthetic_journal import Recipe, header, invalid, records
+from synthetic_reports import CASES, TRUTHS, make
 
 ROOT = Path(__file__).parents[4]
 
@@ -152,11 +155,41 @@ def test_a_run_on_an_emulated_host_says_that_it_is_none_of_energy(hypervisor, sa
 
 
 def test_a_run_with_one_arm_only_has_no_answer_and_says_so():
-    report = make(change=lambda rows: [row for row in rows if row["label"] == "flux"])
+    report = CASES["one arm"]()
     assert report["blocks"]["valid"] == []
     text = reports.to_markdown(report).decode()
     assert "No answer" in text
     assert "interrupted: the block was not finished" in text
+
+
+def test_values_that_are_all_the_same_give_figures_and_a_warning():
+    same, steady = CASES["identical values"](), CASES["zero variance"]()
+    assert same["metrics"]["rest"]["effect"]["mean"] == 0
+    assert same["metrics"]["rest"]["effect"]["verdict"] == "equivalent"
+    assert steady["metrics"]["rest"]["effect"]["sd"] == 0
+    assert steady["metrics"]["rest"]["effect"]["verdict"] == "different"
+    for report in (same, steady):
+        assert any("no meter is that steady" in warning for warning in report["warnings"])
+
+
+@pytest.mark.parametrize("case", ["no margin", "no margin, a against a"])
+def test_without_a_margin_nothing_is_equivalent_and_the_report_says_so(case):
+    report = CASES[case]()
+    assert all(metric["effect"]["verdict"] != "equivalent" for metric in report["metrics"].values())
+    assert "Equivalence: none, for the plan has no margin." in reports.to_markdown(report).decode()
+
+
+def test_the_page_of_a_long_run_is_small_too_and_says_what_it_leaves_to_the_json():
+    """Ten thousand periods: every difference and every period is in the data, the first thousand of either in the texts."""
+    options = {"blocks": 5000, "scenario": [{"name": "idle", "hold": 8}]}
+    plan = build_plan(options, "web1", run_id="r1", created_at="2024-05-01T09:00:00Z", drawn_seed=7)
+    report = reports.build_report(plan, Journal(header(plan), records(plan, Recipe(TRUTHS, noise_cpu=0.001))))
+    page = reports.to_html(report)
+    assert len(page) < 2e6
+    assert len(report["run_order"]) == 10000
+    for text in (html.unescape(page.decode()), reports.to_markdown(report).decode()):
+        assert "4000 more rows are in the report's JSON." in text
+        assert "9000 more rows are in the report's JSON." in text
 
 
 def test_a_number_that_is_none_never_reaches_a_report():
