@@ -140,6 +140,11 @@ def _markdown_block(block: Block) -> list[str]:
     return [f"{mark}{markdown(block.text)}{mark}", ""]
 
 
+def blocks_to_markdown(blocks: list[Block]) -> str:
+    """Blocks alone, without a document around them."""
+    return "\n".join(line for block in blocks for line in _markdown_block(block))
+
+
 def to_markdown(document: Document) -> bytes:
     """The document for people who read text."""
     lines = [f"# {markdown(document.title)}", "", f"{markdown(document.scope)}.", "", f"**{markdown(document.headline)}.**", ""]

@@ -32,6 +32,20 @@ def other_sizes(report: dict[str, Any]) -> list[Block]:
     found = report["costs"]
     if found is None:
         return blocks
+    blocks += fitted(found)
+    drawn = [pictures.interval_curve(report), pictures.apps_curve(report)]
+    if any(drawn):
+        blocks.append(
+            Text(
+                "What Flux adds at rest elsewhere is the price of a reconcile times the reconciles of a round, and what runs all the "
+                "time. It was measured at the marks only; to know, measure there."
+            )
+        )
+    return [*blocks, *(picture for picture in drawn if picture is not None)]
+
+
+def fitted(found: dict[str, Any]) -> list[Block]:
+    """Marginal costs and deployments by number of apps (``costs.costs``) as tables."""
     rows = [
         [
             entry["arm"] if entry["layout"] is None else f"{entry['arm']}, {layout(entry)}",
@@ -42,7 +56,7 @@ def other_sizes(report: dict[str, Any]) -> list[Block]:
         for entry in found["marginal"]
         for cost in entry["costs"].values()
     ]
-    blocks += [
+    blocks: list[Block] = [
         Text(
             "Fitted over the phases of all valid periods with the counts that were really done. A band holds the sampling error of the fit."
         ),
@@ -56,15 +70,7 @@ def other_sizes(report: dict[str, Any]) -> list[Block]:
         ]
         what = f"A deployment by {curve['arm']}, {layout(curve)}: {law}"
         blocks.append(Table(what, ["apps", "cluster side", "kind", "seconds until all were ready"], rows, folded=True))
-    drawn = [pictures.interval_curve(report), pictures.apps_curve(report)]
-    if any(drawn):
-        blocks.append(
-            Text(
-                "What Flux adds at rest elsewhere is the price of a reconcile times the reconciles of a round, and what runs all the "
-                "time. It was measured at the marks only; to know, measure there."
-            )
-        )
-    return [*blocks, *(picture for picture in drawn if picture is not None)]
+    return blocks
 
 
 def _band(item: dict[str, Any], scale: float = 1.0) -> str:

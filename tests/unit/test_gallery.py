@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,8 @@ from ansible_collections.kjoule.bench.plugins.plugin_utils import journal as jou
 from ansible_collections.kjoule.bench.plugins.plugin_utils import report as reports
 from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import read_plan, run_files
 
-GALLERY = Path(__file__).resolve().parents[2] / "docs" / "gallery"
+ROOT = Path(__file__).resolve().parents[2]
+GALLERY = ROOT / "docs" / "gallery"
 RUNS = sorted(path.name for path in GALLERY.iterdir() if path.is_dir())
 
 
@@ -40,3 +45,29 @@ def test_flux_against_the_snowflake_is_different_with_an_interval_clear_of_nough
     effect = report["metrics"]["rest"]["effect"]
     assert effect["verdict"] == "different"
     assert effect["low"] > 0
+
+
+@cache
+def fitted_together(*runs):
+    command = [sys.executable, str(ROOT / "bench" / "costs.py"), *map(str, runs)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_one_run_fitted_alone_costs_what_its_report_says():
+    code, said, _errors = fitted_together(GALLERY / "snowflake-and-flux-ab")
+    assert code == 0
+    rows = [line for line in said.splitlines() if line.startswith(("| snowflake |", "| flux, "))]
+    report = (GALLERY / "snowflake-and-flux-ab" / "local.md").read_text(encoding="utf-8")
+    assert len(rows) == 8
+    assert all(row in report for row in rows)
+
+
+def test_runs_are_fitted_together_and_those_that_do_not_belong_together_are_refused(tmp_path):
+    code, said, _errors = fitted_together(GALLERY / "snowflake-and-flux-ab", GALLERY / "snowflake-against-itself")
+    assert code == 0
+    assert said != fitted_together(GALLERY / "snowflake-and-flux-ab")[1]
+    code, _said, errors = fitted_together(GALLERY / "snowflake-and-flux-ab", tmp_path / "none")
+    assert code != 0
+    assert "has no plan of local" in errors
