@@ -129,7 +129,9 @@ def differences(report: dict[str, Any]) -> Picture | None:
             label = f"mean and {100 * effect['confidence']:g} % interval"
             axes.axhspan(effect["low"] * factor, effect["high"] * factor, color=SECOND, alpha=0.25, linewidth=0)
             axes.axhline(effect["mean"] * factor, color=SECOND, linewidth=1.5, label=label)
-        style: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 6} if len(blocks) <= MOST_MARKERS else {"linewidth": 0.3}
+        style: dict[str, Any] = (
+            {"marker": "o", "linestyle": "", "markersize": 6} if len(blocks) <= MOST_MARKERS else {"linewidth": 0.3, "zorder": 1.5}
+        )
         axes.plot(blocks, values, color=FIRST, label="one block", **style)
         axes.set_xlabel("block")
         axes.set_ylabel(f"difference, {unit}")

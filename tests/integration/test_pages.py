@@ -37,6 +37,7 @@ pytestmark = [
 PAGES = {
     "a day": lambda: reports.to_html(make(change=with_samples)),
     "nasty host": lambda: reports.to_html(CASES["nasty host"]()),
+    "long host": lambda: reports.to_html(CASES["long host"]()),
     "all invalid": lambda: reports.to_html(CASES["all invalid"]()),
     "fleet": lambda: documents.to_html(fleet.document(fleet.build_fleet("r1", [host(f"host-{number}") for number in range(12)], ["gone"]))),
 }
