@@ -458,6 +458,7 @@ def _cell_settings(checked: dict[str, Any], given: dict[str, Any], seed: int | N
         raise _refuse("repositories", f"at most {apps}, one for each app", checked["repositories"], "fewer repositories, or more apps")
     name, items = scenarios.read_scenario(checked["scenario"], base_dir)
     phases = scenarios.resolve(items, apps=apps, interval_seconds=checked["interval_seconds"], arms=checked["arms"])
+    _check_patience(checked, phases)
     if workload["kind"] == "manifests":
         for phase in phases:
             change = phase.get("change") or phase.get("edit")
@@ -470,6 +471,23 @@ def _cell_settings(checked: dict[str, Any], given: dict[str, Any], seed: int | N
                 )
     own = {key: checked[key] for key in CELL_SETTINGS}
     return name, to_plain({**own, "apps": apps, "scenario": phases, "workload": workload}, "settings")
+
+
+def _polls(settings: dict[str, Any]) -> bool:
+    """Whether Flux finds a change by looking, and not because it is told."""
+    return bool((settings["extra"] or {}).get("flux_trigger", "poll") == "poll")
+
+
+def _check_patience(checked: dict[str, Any], phases: list[dict[str, Any]]) -> None:
+    """A change that Flux looks for once in an interval is not live before that: less time than that is a run that fails half-way."""
+    interval, timeout = checked["interval_seconds"], checked["timeout_seconds"]
+    if "flux" in checked["arms"] and _polls(checked) and timeout <= interval and any(phase["kind"] != "idle" for phase in phases):
+        raise _refuse(
+            "timeout_seconds",
+            f"more than the interval of {interval:g} s, for Flux looks for a change only that often",
+            timeout,
+            f"kjoule_timeout: {2 * interval:g}, or kjoule_flux_trigger: annotate",
+        )
 
 
 # --- the plan ----------------------------------------------------------------------------------------------------------------------
@@ -579,7 +597,7 @@ def period_seconds(settings: dict[str, Any], arm: str) -> float:
     """Estimated seconds of one period: the windows, and a rough guess for everything around them."""
     total = LAB_SECONDS + INSTALL_SECONDS.get(arm, 2.0) + settings["baseline_seconds"]
     total += settings.get("warmup_seconds", 0) + settings.get("washout_seconds", 0)
-    wait = settings["interval_seconds"] if arm == "flux" else 0.0
+    wait = settings["interval_seconds"] if arm == "flux" and _polls(settings) else 0.0
     for phase in settings["scenario"]:
         total += phase["hold_seconds"] + settings["settle_seconds"] + CHECK_SECONDS
         if phase["kind"] == "deploy":

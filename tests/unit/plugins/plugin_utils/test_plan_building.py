@@ -123,6 +123,8 @@ def test_an_arm_twice_is_a_against_a():
         ({"extra": "annotate"}, "dictionary"),
         ({"extra": {"flux_triger": "poll"}}, "write 'flux_trigger'"),
         ({"extra": {"flux_trigger": "interval"}}, "flux_trigger: expected one of poll, annotate, saw 'interval'"),
+        ({"interval_seconds": 120}, "more than the interval of 120 s, for Flux looks for a change only that often, saw 120"),
+        ({"factors": {"interval": [10, 300]}}, "kjoule_timeout: 600, or kjoule_flux_trigger: annotate"),
         ({"extra": {"snowflake_prune": "remove"}}, "snowflake_prune: expected one of none, delete"),
     ],
 )
@@ -130,6 +132,19 @@ def test_what_is_wrong_is_named(options, words):
     with pytest.raises(KjouleError) as error:
         build(**options)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timeout_seconds": 301},
+        {"extra": {"flux_trigger": "annotate"}},
+        {"arms": ["snowflake", "snowflake"]},
+        {"scenario": [{"name": "idle", "hold": 8}]},
+    ],
+)
+def test_a_long_interval_is_fine_where_nobody_waits_for_it_in_vain(options):
+    assert build(interval_seconds=300, **options)["settings"]["interval_seconds"] == 300
 
 
 def test_what_only_one_arm_takes_is_in_every_plan():
