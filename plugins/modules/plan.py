@@ -186,7 +186,7 @@ options:
     type: float
     default: 0.005
   timeout_seconds:
-    description: How long a delivery may take to converge.
+    description: How long a delivery may take to converge. More than the interval, where Flux polls.
     type: float
     default: 120
   workload:

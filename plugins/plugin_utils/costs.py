@@ -43,7 +43,11 @@ LEVERAGE = 0.01
 
 
 def observations(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each counted phase of each valid period: arm, layout, repositories, interval, kind, cpu_seconds, and the terms."""
+    """One row for each counted phase of each valid period: arm, layout, repositories, interval, kind, cpu_seconds, and the terms.
+
+    A reconcile that only puts a finalizer on a new object and asks to be run again (``requeue``) is counted with the one that follows: it
+    does none of the work, and in a deployment it comes once for every Kustomization.
+    """
     rows = []
     by_cell = {cell: plan_of_cell(plan, cell)["settings"] for cell in {block.get("cell", 0) for block in plan["blocks"]}}
     settings = {block["block"]: by_cell[block.get("cell", 0)] for block in plan["blocks"]}
@@ -56,7 +60,8 @@ def observations(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[di
             kind = phase["kind"]
             if kind not in KINDS or not phase.get("valid", True) or not phase["seconds"] > 0:
                 continue
-            failed = sum(results.get("error", 0) for results in ((phase.get("counters") or {}).get("reconciles") or {}).values())
+            failed = reconciles_of(phase, "error")
+            done = reconciles_of(phase) - failed - reconciles_of(phase, "requeue")
             before, present = present, own["apps"] if kind == "deploy" else present
             rows.append(
                 {
@@ -71,8 +76,8 @@ def observations(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[di
                     "seconds": phase["seconds"],
                     # During a deployment apps come up little by little: half of the time, on average.
                     "app_seconds": (before + present) / 2 * phase["seconds"],
-                    "reconciles": reconciles_of(phase) - failed,
-                    "reconciled_apps": (reconciles_of(phase) - failed) * present / own.get("repositories", 1),
+                    "reconciles": done,
+                    "reconciled_apps": done * present / own.get("repositories", 1),
                     "failed": failed,
                     "deployed": own["apps"] if kind == "deploy" else 0,
                     "changes": phase.get("changes") or 0 if kind == "update" else 0,

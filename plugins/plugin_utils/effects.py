@@ -189,10 +189,10 @@ def period_counts(record: dict[str, Any]) -> dict[str, int | None]:
     return counts
 
 
-def reconciles_of(phase: dict[str, Any]) -> int:
-    """Reconciles counted in a phase, of every kind and result."""
+def reconciles_of(phase: dict[str, Any], result: str | None = None) -> int:
+    """Reconciles counted in a phase, of every kind, with one result (as controller-runtime names it) or any."""
     counted = (phase.get("counters") or {}).get("reconciles") or {}
-    return sum(number for results in counted.values() for number in results.values())
+    return sum(number for results in counted.values() for name, number in results.items() if result in (None, name))
 
 
 def reconcile_rate(record: dict[str, Any], kind: str) -> float | None:

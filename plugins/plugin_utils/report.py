@@ -259,13 +259,10 @@ def _warnings(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]) 
     if negative:
         warnings.append(f"Components add up to more than the machine was busy in phase {negative[0]['phase']}: the attribution is off.")
     errors = sum(
-        number
+        effects.reconciles_of(phase, "error")
         for sides in effects.select(plan, journal.periods).values()
         for record in sides.values()
         for phase in record["phases"]
-        for results in ((phase.get("counters") or {}).get("reconciles") or {}).values()
-        for result, number in results.items()
-        if result == "error"
     )
     if errors:
         warnings.append(f"{errors} reconciles failed in the blocks that count.")

@@ -161,6 +161,16 @@ def test_failed_reconciles_have_a_price_of_their_own():
     assert found["costs"]["failed"]["value"] == pytest.approx(0.07, rel=0.05)
 
 
+def test_a_reconcile_that_only_asks_for_another_is_no_work_of_its_own():
+    plan, records = run(factors={"interval": [4, 8, 16]}, apps=8)
+    before = costs.costs(plan, costs.observations(plan, records))
+    for record in records:
+        for phase in record["phases"]:
+            if record["arm"] == "flux" and phase["kind"] == "deploy":
+                phase["counters"]["reconciles"]["kustomization"]["requeue"] = 8
+    assert costs.costs(plan, costs.observations(plan, records)) == before
+
+
 def test_invalid_periods_and_empty_runs_count_nothing():
     plan, records = run()
     assert costs.costs(plan, costs.observations(plan, [])) is None
