@@ -119,16 +119,21 @@ def _kepler(phase: dict[str, Any], names: list[str]) -> dict[str, dict[str, floa
     return result
 
 
+def choose(scopes: list[str], calibration: dict[str, Any] | None) -> tuple[str | None, dict[str, Any] | None]:
+    """The scope to attribute, and the calibration if it is of that: the one that was calibrated, else the first; None without any."""
+    calibrated = (calibration or {}).get("source", {}).get("scope")
+    scope = calibrated if calibrated in scopes else next(iter(scopes), None)
+    return scope, calibration if calibration and scope is not None and scope == calibrated else None
+
+
 def table(selected: Selected, labels: list[str], scopes: list[str], calibration: dict[str, Any] | None) -> dict[str, Any] | None:
     """Where the energy went, for each phase and side, means per period over the blocks that count; None without measured energy.
 
     Of several scopes the one that was calibrated is taken, else the first: joules of different scopes are never mixed.
     """
-    if not scopes:
+    scope, used = choose(scopes, calibration)
+    if scope is None:
         return None
-    calibrated = (calibration or {}).get("source", {}).get("scope")
-    scope = calibrated if calibrated in scopes else scopes[0]
-    used = calibration if calibrated == scope and calibration else None
     groups: dict[tuple[int, str, str], list[dict[str, Any]]] = {}
     for sides in selected.values():
         for label, record in sides.items():

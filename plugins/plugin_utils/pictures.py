@@ -414,18 +414,33 @@ def break_even(report: dict[str, Any]) -> Picture | None:
         axes.set_xticks(shown, [seconds(value) for value in shown])
         _legend(axes, 3)
 
+    measured = points[0]["basis"] == "measured"
     at = [f"{seconds(point['interval_seconds'])}: {bounded(point['pods'])}" for point in points]
-    alt = f"Orphaned pods, pruned by Flux and not by hand, at which Flux costs nothing, by reconcile interval. {'; '.join(at)}."
+    alt = (
+        f"Orphaned pods, pruned by Flux and not by hand, at which Flux costs nothing, by reconcile interval. What one burns is "
+        f"{points[0]['basis']}. {'; '.join(at)}."
+    )
     rows = [
         [
             seconds(point["interval_seconds"]),
             point["kind"],
             f"{bounded(point['watts'])} W, {point['energy']}",
+            *([bounded(point["pods_stated"])] if measured else []),
             *(bounded(point[key]) for key in ("pods", "drift_events_a_day", "deployments_a_day", "sleeping_environments")),
         ]
         for point in points
     ]
-    head = ["interval", "kind", "Flux at rest", "orphaned pods", "drift events a day", "deployments a day", "sleeping environments"]
+    stated = ["orphaned pods by stated watts"] if measured else []
+    head = [
+        "interval",
+        "kind",
+        "Flux at rest",
+        *stated,
+        f"orphaned pods, {points[0]['basis']}",
+        "drift events a day",
+        "deployments a day",
+        "sleeping environments",
+    ]
     return Picture("Where Flux costs nothing", alt, draw("break-even", alt, paint), Table("Break-even, with bounds", head, rows))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 
 from ..module_utils.errors import KjouleError
-from . import attribution, carbon, checks, effects, savings
+from . import attribution, carbon, checks, effects, pod_energy, savings, virtual_machine
 from . import document as documents
 from .answer import CONTROL_PLANE
 from .assumptions import read_assumptions
@@ -107,6 +107,8 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
         "reconcile": analysis["reconcile"],
         "components": analysis["components"],
         "attribution": attribution.table(selected, settings["labels"], scopes, settings.get("energy_calibration")),
+        "pods": pod_energy.table(plan, selected, scopes, savings.without_flux(plan), settings.get("energy_calibration")),
+        "virtual_machine": virtual_machine.table(plan, selected, scopes),
         "run_order": run_order(selected, analysis["values"], analysis["primary"]),
         "timeline": timelines(selected, analysis["values"], analysis["primary"], settings["labels"], (scopes or [None])[0]),
         "state": analysis["state"],

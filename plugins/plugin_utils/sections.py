@@ -27,6 +27,10 @@ def document(report: dict[str, Any]) -> Document:
             *([Section("Where the energy went", _attribution(report["attribution"]))] if report["attribution"] else []),
             Section("State", _state(report)),
         ]
+    if report["pods"]:
+        sections.append(Section("What pods used", _pods(report["pods"])))
+    if report["virtual_machine"]:
+        sections.append(Section("From the host to the virtual machine to its pods", _virtual_machine(report["virtual_machine"])))
     if report["savings"]:
         sections.append(Section("What Flux saves, and where it breaks even", _savings(report)))
     if report["carbon"]:
@@ -248,27 +252,107 @@ def _assumed(report: dict[str, Any], names: tuple[str, ...]) -> Table:
     return Table("What is assumed, and where it comes from", ["factor", "value and bounds", "what", "source"], rows)
 
 
+#: How CPU time of pods became joules: pod_energy.table, ``method``.
+JOULES_BY = {
+    "marginal": "what a CPU-second costs on this host by calibration",
+    "share": "the share of the measured energy above idle; static power leaks into it",
+    "estimated": "the estimate of a CPU-second",
+}
+
+
+def _pods(rows: dict[str, dict[str, Any]]) -> list[Block]:
+    sources = sorted({row["source"] for row in rows.values()})
+    table = [
+        [
+            row["what"],
+            f"{row['pods']} in {row['blocks']} blocks, {row['phase']}",
+            f"{significant(row['seconds'])} s",
+            f"{bounded(row['cpu_seconds'], 3)} s",
+            f"{bounded(_scaled(row['cpu'], 1000), 3)} mCPU",
+            f"{bounded(row['joules'])} J",
+            f"{bounded(_scaled(row['watts'], 1000))} mW",
+            row["method"],
+        ]
+        for row in rows.values()
+    ]
+    head = ["pod", "seen", "lived", "CPU time", "rate", "energy", "power", "joules by"]
+    methods = sorted({row["method"] for row in rows.values()})
+    return [
+        Text(
+            f"Measured: CPU time of real pods ({', '.join(sources)}), per pod over the phase; the mean of the blocks "
+            f"with its t interval. Joules by {' and by '.join(JOULES_BY[method] for method in methods)}, with its bounds."
+        ),
+        Table("CPU time and energy of one pod", head, table),
+    ]
+
+
+def _virtual_machine(rows: list[dict[str, Any]]) -> list[Block]:
+    names = list(dict.fromkeys(part["name"] for row in rows for part in row["parts"]))
+    cells = []
+    for row in rows:
+        parts = {part["name"]: part for part in row["parts"]}
+        shown = [f"{significant(parts[name]['cpu_seconds'])} s, {significant(parts[name]['joules'])} J" for name in names]
+        whole = f"{significant(row['cpu_seconds'])} s, {significant(row['joules'])} J"
+        cells.append([row["phase"], row["label"], whole, *shown, row["method"]])
+    return [
+        Text(
+            "The host sees the virtual machine as one process, whose energy is its CPU time times what a CPU-second costs. The "
+            "kubelet in it counts the CPU time of pods and of the guest: every pod gets the part of that energy that its CPU time "
+            "is of the machine's. The residual is in two columns: guest (kernel, kubelet and container runtime in it) and overhead "
+            "(what the process used beyond the guest). All columns add up to the machine. The kubelet reads its counters every 10 "
+            "to 15 s: in short phases parts are off, and the overhead can be negative."
+        ),
+        Table("CPU time and energy of the virtual machine", ["phase", "side", "machine", *names, "joules by"], cells),
+    ]
+
+
 def _savings(report: dict[str, Any]) -> list[Block]:
     item = report["savings"]
     rows = [
-        [benefit["what"], benefit["per"], f"{benefit['pods']:g}", f"{bounded(_kilo(benefit['joules']))} kJ"] for benefit in item["benefits"]
+        [benefit["what"], benefit["per"], benefit["basis"], f"{benefit['pods']:g}", f"{bounded(_scaled(benefit['joules'], 0.001))} kJ"]
+        for benefit in item["benefits"]
     ]
     picture = pictures.break_even(report)
-    where = "On kwok no containers run, so" if report["figure"] == CONTROL_PLANE else "Here"
     return [
         Text(
-            f"{where} what an orphaned or drifted pod burns was not measured. It is what the run counted, times watts per pod that are "
-            "stated below; change them with kjoule_watts_per_pod. The bounds of both sides are in every figure. A dash: no number of them "
-            "is enough, because one of them may save nothing."
+            f"{_basis(report)} The bounds of both sides are in every figure. A dash: no number of them is enough, because one of them may "
+            "save nothing."
         ),
-        Table("Energy saved, stated", ["what Flux saves", "per", "pods", "energy"], rows),
+        Table("Energy saved", ["what Flux saves", "per", "power of a pod is", "pods", "energy"], rows),
         *([picture] if picture else []),
         _assumed(report, ("watts_per_pod", "unnoticed_hours", "asleep_share")),
     ]
 
 
-def _kilo(figure: dict[str, float]) -> dict[str, float]:
-    return {end: figure[end] / 1000 for end in ("value", "low", "high")}
+def _basis(report: dict[str, Any]) -> str:
+    """Which figure of a pod's power the savings rest on: what was measured, what is stated, or some of either."""
+    bases = {row["name"]: row["basis"] for row in report["savings"]["benefits"]}
+    words = {"drifted": "drifted pods", "orphans": "orphaned pods", "asleep": "pods at rest"}
+    stated = [words[name] for name, basis in bases.items() if basis == "stated"]
+    known = [words[name] for name, basis in bases.items() if basis == "measured"]
+    change = "change them with kjoule_watts_per_pod"
+    if not known:
+        where = "On kwok no containers run, so" if report["figure"] == CONTROL_PLANE else "Here"
+        return (
+            f"{where} what an orphaned or drifted pod burns was not measured. It is what the run counted, times watts per pod that are "
+            f"stated below; {change}."
+        )
+    text = (
+        f"What {', '.join(known)} burn was measured (section What pods used) and stands in the place of the stated watts per pod. It is "
+        "the energy of their CPU time alone; the stated watts hold a part of the idle power as well, which pods keep a server from saving."
+    )
+    if any(report["pods"][name]["method"] != "share" for name, basis in bases.items() if basis == "measured"):
+        text += (
+            " Where the cost of Flux and what pods burn are estimated by the same joules per CPU-second, the break-even is a quotient of "
+            "CPU times, and the bounds of that coefficient are not in it."
+        )
+    if stated:
+        text += f" For {', '.join(stated)}, of which none was seen, it is the watts that are stated below; {change}."
+    return text
+
+
+def _scaled(figure: dict[str, float], factor: float) -> dict[str, float]:
+    return {end: figure[end] * factor for end in ("value", "low", "high")}
 
 
 def _carbon(report: dict[str, Any]) -> list[Block]:

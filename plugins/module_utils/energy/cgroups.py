@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import NamedTuple
 
 from ..errors import PeriodInvalid
 
@@ -90,12 +91,28 @@ class CgroupClock:
     checked_read_ns = read_ns
 
 
+class PodReading(NamedTuple):
+    """CPU nanoseconds of all pods that ever were, and by uid of those that are there.
+
+    Where somebody else counts (guest.py): ``node_ns`` is all that his machine used, ``at_ns`` when he read it, by his clock.
+    """
+
+    total_ns: int
+    pods: dict[str, int]
+    node_ns: int | None = None
+    at_ns: int | None = None
+
+
 class PodGroups:
     """The groups of the pods of this host's kubelet. ``root`` is where cgroups are mounted."""
+
+    #: The component that all of this is part of, where it is one already.
+    inside: str | None = None
 
     def __init__(self, root: str = ROOT) -> None:
         self._root = root
         self.version = version(root)
+        self.source = f"cgroup v{self.version}"
         self._tops: list[str] | None = None
 
     def tops(self) -> list[str]:
@@ -108,8 +125,8 @@ class PodGroups:
         """The group of one pod."""
         return self._groups().get(uid)
 
-    def read(self) -> tuple[int, dict[str, int]]:
-        """CPU nanoseconds of all pods that ever were, and by uid of those that are there. Groups that go meanwhile are left out."""
+    def read(self) -> PodReading:
+        """Groups that go meanwhile are left out."""
         total, pods = 0, {}
         for top in self.tops():
             try:
@@ -121,7 +138,7 @@ class PodGroups:
                 pods[uid] = read_ns(path)
             except (OSError, ValueError):
                 continue
-        return total, pods
+        return PodReading(total, pods)
 
     def _groups(self) -> dict[str, str]:
         found = {}

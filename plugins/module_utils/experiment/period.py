@@ -192,8 +192,9 @@ class Period:
         record["lab"].update(ready_seconds=round(info.ready_seconds, 3), versions=info.versions)
         roles = self._lab.component_roles()
         self._meter.add(self._lab.clocks())
-        if self._lab.real_pods:
-            self._pods = PodMeter()
+        reader = self._lab.pods()
+        if reader is not None:
+            self._pods = PodMeter(reader)
             self._meter.pods = self._pods.read
         self._roles.update(roles)
         self._actor = Actor(self._lab.command_environment(), float(self.settings["timeout_seconds"]))
@@ -255,11 +256,13 @@ class Period:
         }
         entry["state"] = self._checker.compare(self._revision)
         if self._pods is not None:
+            edges = (start.unix_seconds, end.unix_seconds)
             entry["pods"] = self._pods.describe(
-                self._lab.api, start.pods, end.pods, self._revision, entry["state"], self._workload.namespaces
+                self._lab.api, start.pods, end.pods, self._revision, entry["state"], self._workload.namespaces, edges
             )
-            entry["cpu_seconds"][WORKLOAD] = workload_cpu_seconds(entry["pods"])
-            entry["components"][WORKLOAD] = "workload"
+            if self._pods.inside is None:
+                entry["cpu_seconds"][WORKLOAD] = workload_cpu_seconds(entry["pods"])
+                entry["components"][WORKLOAD] = "workload"
         for energy in entry["energy"]:
             if not energy["valid"]:
                 entry["valid"] = False

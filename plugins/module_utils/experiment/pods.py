@@ -8,42 +8,66 @@ it is the difference to the total of all pods, and has no name.
 
 from __future__ import annotations
 
-from typing import Any
+import datetime
+from typing import Any, Protocol
 
-from ..energy.cgroups import PodGroups
+from ..energy.cgroups import PodReading
 from ..lab.api import KubeApi
 from .workload import Revision
 
 #: A static pod's group is named after this, not after the uid of its image in the API.
 _CONFIG_HASH = "kubernetes.io/config.hash"
-Reading = tuple[int, dict[str, int]]
+
+
+class PodReader(Protocol):
+    """Where pods' CPU time is read: ``PodGroups``, ``GuestPods``."""
+
+    source: str
+    inside: str | None
+
+    def read(self) -> PodReading:
+        """All counters now."""
 
 
 class PodMeter:
-    """Reads pods of this host's kubelet; ``describe`` makes the part of a phase record that tells of them."""
+    """Reads pods; ``describe`` makes the part of a phase record that tells of them."""
 
-    def __init__(self, groups: PodGroups | None = None) -> None:
-        self._groups = groups or PodGroups()
-        self.source = f"cgroup v{self._groups.version}"
+    def __init__(self, reader: PodReader) -> None:
+        self._reader = reader
+        self.inside = reader.inside
 
-    def read(self) -> Reading:
-        return self._groups.read()
+    def read(self) -> PodReading:
+        return self._reader.read()
 
     def describe(
-        self, api: KubeApi, start: Reading, end: Reading, revision: Revision, state: dict[str, Any], namespaces: set[str]
+        self,
+        api: KubeApi,
+        start: PodReading,
+        end: PodReading,
+        revision: Revision,
+        state: dict[str, Any],
+        namespaces: set[str],
+        window: tuple[float, float],
     ) -> dict[str, Any]:
-        """``{source, pods: [{namespace, name, workload, role, state, cpu_seconds}], ended_cpu_seconds, cpu_seconds}``.
+        """``{source, pods: [{namespace, name, workload, role, state, seconds, cpu_seconds}], ended_cpu_seconds, cpu_seconds}``.
 
+        ``window`` is when it began and ended, in seconds since 1970: a pod that began within it lived for less (``seconds``).
         ``namespaces`` are those that revisions live in: pods there have the role workload, the others (the node's own, the arm's, which are
         components) the role other. ``state`` is desired; orphan where the pod's owner is no longer asked for; drifted where its owner is
         another than asked for, of which the newest pods in excess are it, or all of them where there is no excess.
+
+        Of pods in a virtual machine there is ``machine`` as well: ``{component, cpu_seconds, read_seconds}``, the CPU time of all that the
+        guest counts, and between which of its own readings. Everything is what was used between those, times the length of the window by
+        theirs.
         """
+        scale = _scale(start, end, window)
         pods = []
         for item in api.list("/api/v1/pods").get("items") or []:
             uid = _uid(item)
-            if uid in end[1]:
-                used = end[1][uid] - start[1].get(uid, 0)
+            if uid in end.pods:
+                used = (end.pods[uid] - start.pods.get(uid, 0)) * scale
                 meta = item["metadata"]
+                created = meta.get("creationTimestamp") or ""
                 pods.append(
                     {
                         "namespace": meta["namespace"],
@@ -51,22 +75,37 @@ class PodMeter:
                         "workload": owner(item),
                         "role": "workload" if meta["namespace"] in namespaces else "other",
                         "state": "desired",
-                        "created": meta.get("creationTimestamp") or "",
+                        "created": created,
+                        "seconds": window[1] - (window[0] if uid in start.pods else _began(created, window)),
                         "cpu_seconds": max(used, 0) / 1e9,
                     }
                 )
         _mark(pods, revision, state["names"])
         for pod in pods:
             del pod["created"]
-        named = sum(end[1][uid] - start[1].get(uid, 0) for uid in end[1])
-        total = end[0] - start[0]
-        return {
-            "source": self.source,
+        named = sum(end.pods[uid] - start.pods.get(uid, 0) for uid in end.pods) * scale
+        total = (end.total_ns - start.total_ns) * scale
+        described: dict[str, Any] = {
+            "source": self._reader.source,
             "pods": sorted(pods, key=lambda pod: (pod["namespace"], pod["name"])),
             # The total is read first, so what runs between the two readings may make the difference slightly negative.
             "ended_cpu_seconds": max(total - named, 0) / 1e9,
             "cpu_seconds": total / 1e9,
         }
+        if start.node_ns is not None and end.node_ns is not None and start.at_ns is not None and end.at_ns is not None:
+            described["machine"] = {
+                "component": self.inside,
+                "cpu_seconds": (end.node_ns - start.node_ns) * scale / 1e9,
+                "read_seconds": (end.at_ns - start.at_ns) / 1e9,
+            }
+        return described
+
+
+def _scale(start: PodReading, end: PodReading, window: tuple[float, float]) -> float:
+    """The window by the time between the readings of somebody else's counters; 0 where those are one reading: nothing is known then."""
+    if start.at_ns is None or end.at_ns is None:
+        return 1.0
+    return (window[1] - window[0]) / ((end.at_ns - start.at_ns) / 1e9) if end.at_ns > start.at_ns else 0.0
 
 
 def workload_cpu_seconds(pods: dict[str, Any]) -> float:
@@ -83,6 +122,15 @@ def owner(item: dict[str, Any]) -> str:
     if kind == "ReplicaSet" and len(suffix) > 1 and name.endswith(suffix):
         kind, name = "Deployment", name[: -len(suffix)]
     return f"{kind} {meta['namespace']}/{name}"
+
+
+def _began(created: str, window: tuple[float, float]) -> float:
+    """When a pod began that was not there at the start of the window. The API server knows whole seconds; the edges are the bounds."""
+    try:
+        moment = datetime.datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+    except ValueError:
+        return window[0]
+    return min(max(moment, window[0]), window[1])
 
 
 def _uid(item: dict[str, Any]) -> str:

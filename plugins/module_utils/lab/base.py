@@ -7,7 +7,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..energy.cgroups import PodGroups
 from ..energy.clocks import ProcessClock
+from ..energy.guest import GuestPods
 from ..energy.meter import Clock
 from ..errors import KjouleError
 from .api import KubeApi
@@ -52,6 +54,10 @@ class BaseLab:
     def real_pods(self) -> bool:
         """Whether containers run, with control groups of their own on this host."""
         return False
+
+    def pods(self) -> PodGroups | GuestPods | None:
+        """Where the CPU time of pods is read; None where no containers run."""
+        return PodGroups() if self.real_pods else None
 
     def components(self) -> dict[str, ProcessIdentity]:
         """The processes of the cluster by name, as they were when it became ready."""

@@ -3,7 +3,7 @@
 
 The cluster itself is made and kept by the role minikube_lab; making one for every period would take minutes of each. What is measured of
 it depends on the driver: with ``none`` its processes are this host's; with ``docker`` they are processes of this host inside the node's
-container; with ``kvm2`` the host sees the virtual machine, which is one component.
+container; with ``kvm2`` the host sees the virtual machine, which is one component; what its pods used is asked of the kubelet in it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 import subprocess
 from typing import Any
 
+from ..energy.cgroups import PodGroups
+from ..energy.guest import GuestPods
 from ..errors import KjouleError
 from .existing import ExistingLab, command_line
 from .identity import identify, pids
@@ -54,6 +56,9 @@ class MinikubeLab(ExistingLab):
                 next_step="set kjoule_minikube_driver, or make it anew",
             )
         return super()._read_kubeconfig()
+
+    def pods(self) -> PodGroups | GuestPods | None:
+        return GuestPods(self.api, MACHINE) if self._driver == "kvm2" else super().pods()
 
     def _find_processes(self, server: str) -> None:
         if self._driver == "kvm2":

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Callable, Protocol
 
+from ..energy.cgroups import PodGroups
+from ..energy.guest import GuestPods
 from ..energy.meter import Clock
 from ..errors import KjouleError
 from .api import KubeApi
@@ -34,9 +36,8 @@ class Lab(Protocol):
     def api(self) -> KubeApi:
         """The client of the API server."""
 
-    @property
-    def real_pods(self) -> bool:
-        """Whether containers run, with control groups of their own on this host."""
+    def pods(self) -> PodGroups | GuestPods | None:
+        """Where the CPU time of pods is read; None where no containers run."""
 
     def clocks(self) -> Sequence[Clock]:
         """The clocks of the components."""

@@ -44,6 +44,35 @@ class Recipe:
     simulator: float = 0.004
     tool: float = 0.003
     seed: int = 5
+    pods: dict[str, float] | None = None  # CPU of a real pod by its state: desired, drifted, orphan; None where none runs (kwok)
+
+
+#: A pod that a hand edit made is there so much later than the window.
+LATE_SECONDS = 1.0
+
+
+def pods_of(recipe: Recipe, seconds: float, numbers: dict[str, int]) -> dict[str, Any]:
+    """What a phase record says of pods: so many of each state, each with the CPU time that the truth gives it, to the nanosecond."""
+    assert recipe.pods is not None
+    pods = []
+    for state, number in numbers.items():
+        lived = seconds - LATE_SECONDS if state == "drifted" else seconds
+        used = {"seconds": lived, "cpu_seconds": recipe.pods[state] * lived}
+        pods += [
+            {
+                "namespace": "kjoule-apps",
+                "name": f"{state}-{index}",
+                "workload": f"Deployment kjoule-apps/{state}",
+                "role": "workload",
+                **used,
+            }
+            | {"state": state}
+            for index in range(number)
+        ]
+    # Nobody's figure may hold what is not the workload's.
+    other = {"workload": "Pod kube-system/etcd", "role": "other", "state": "desired", "seconds": seconds, "cpu_seconds": 0.5 * seconds}
+    pods.append({"namespace": "kube-system", "name": "etcd", **other})
+    return {"source": "cgroup v2", "pods": pods, "ended_cpu_seconds": 0.0, "cpu_seconds": sum(pod["cpu_seconds"] for pod in pods)}
 
 
 def header(plan: dict[str, Any], **source: Any) -> dict[str, Any]:
@@ -76,18 +105,32 @@ def period(plan: dict[str, Any], block: int, label: str, recipe: Recipe, *, atte
     phases: list[dict[str, Any]] = []
 
     def add(
-        name: str, kind: str, seconds: float, cpu: float, *, actor: float = 0.0, changes: int = 0, state: dict[str, Any] | None = None
+        name: str,
+        kind: str,
+        seconds: float,
+        cpu: float,
+        *,
+        actor: float = 0.0,
+        changes: int = 0,
+        state: dict[str, Any] | None = None,
+        pods: dict[str, int] | None = None,
     ) -> None:
-        simulator = recipe.simulator * seconds
+        simulator = 0.0 if recipe.pods else recipe.simulator * seconds
         own = (cpu - simulator) / 2
         parts = {"etcd": own, "kube-apiserver": own, "kwok-controller": simulator, "kjoule": recipe.tool * seconds}
         roles = {"etcd": "cluster", "kube-apiserver": "cluster", "kwok-controller": "simulator", "kjoule": "tool"}
         if flux:
             parts["etcd"], parts["kustomize-controller"], roles["kustomize-controller"] = own / 2, own / 2, "arm"
-        busy = cpu + recipe.tool * seconds + actor + 0.1 * seconds
+        real: dict[str, Any] = {}
+        if recipe.pods:
+            del parts["kwok-controller"], roles["kwok-controller"]
+            real = {"pods": pods_of(recipe, seconds, pods or {})}
+            parts["workload-pods"] = sum(pod["cpu_seconds"] for pod in real["pods"]["pods"] if pod["role"] == "workload")
+            roles["workload-pods"] = "workload"
+        busy = cpu + parts.get("workload-pods", 0.0) + recipe.tool * seconds + actor + 0.1 * seconds
         energy = []
         if recipe.watts_idle is not None:
-            joules = recipe.watts_idle * seconds + recipe.joules_per_cpu_second * (cpu + actor)
+            joules = recipe.watts_idle * seconds + recipe.joules_per_cpu_second * (cpu + actor + parts.get("workload-pods", 0.0))
             energy = [
                 {
                     "source": "rapl",
@@ -128,6 +171,7 @@ def period(plan: dict[str, Any], block: int, label: str, recipe: Recipe, *, atte
                 if flux
                 else {},
                 "state": state,
+                **real,
                 "valid": True,
                 "reasons": [],
             }
@@ -143,6 +187,11 @@ def period(plan: dict[str, Any], block: int, label: str, recipe: Recipe, *, atte
             "names": {"drifted": [], "orphans": [], "missing": []},
         }
 
+    replicas = int(settings["workload"].get("replicas", 1))
+    whole = {"desired": settings["apps"] * replicas}
+    # Of a removed app three objects stay, one of them the Deployment.
+    gone = truth.orphans // 3 * replicas
+
     add("baseline", "baseline", 2.0, 0.02)
     add("install", "install", 1.0, 0.5)
     for phase in settings["scenario"]:
@@ -152,14 +201,16 @@ def period(plan: dict[str, Any], block: int, label: str, recipe: Recipe, *, atte
         elif kind == "deploy":
             add(name, kind, 3.0, idle_rate * 3.0 + truth.deploy, actor=truth.deploy_actor, changes=1, state=objects())
         elif kind == "steady":
-            add(name, kind, hold, rest_rate * hold, state=objects())
+            add(name, kind, hold, rest_rate * hold, state=objects(), pods=whole)
         elif kind == "update":
             times = phase["times"]
             add(name, kind, 6.0, rest_rate * 6.0 + truth.change * times, actor=truth.change_actor * times, changes=times, state=objects())
         elif kind == "drift":
-            add(name, kind, hold, rest_rate * hold, changes=phase["apps"], state=objects(drifted=truth.drifted))
+            edited = whole | {"drifted": truth.drifted}
+            add(name, kind, hold, rest_rate * hold, changes=phase["apps"], state=objects(drifted=truth.drifted), pods=edited)
         elif kind == "prune":
-            add(name, kind, hold, rest_rate * hold, changes=1, state=objects(orphans=truth.orphans))
+            left = {"desired": whole["desired"] - 2 * replicas, "orphan": gone}
+            add(name, kind, hold, rest_rate * hold, changes=1, state=objects(orphans=truth.orphans), pods=left)
         elif kind == "teardown":
             add(name, kind, 1.0, 0.3)
     return {

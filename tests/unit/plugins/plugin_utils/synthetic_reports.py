@@ -8,6 +8,18 @@ from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_pla
 from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, invalid, records
 
 TRUTHS = {"snowflake": SNOWFLAKE, "flux": FLUX}
+#: A host that takes 40 W at rest and 3 J for every CPU-second, as it was calibrated.
+CALIBRATION = {
+    "source": {"name": "rapl", "scope": "rapl:package+dram"},
+    "measured_at": "2024-05-01T08:00:00Z",
+    "points": 18,
+    "accuracy_relative": None,
+    "idle_watts": {"value": 40.0, "low": 39.0, "high": 41.0},
+    "joules_per_cpu_second": {"value": 3.0, "low": 2.5, "high": 3.5},
+    "low_load": None,
+    "covariance": [[0.01, 0.0], [0.0, 0.01]],
+    "t": 2.0,
+}
 NASTY = "we|b<1>_*`x`\n# [a](b)"
 
 

@@ -85,7 +85,6 @@ class StubApi:
 
 class StubLab:
     provider = "stub"
-    real_pods = False
 
     def __init__(self):
         self.api, self.etcd, self.discarded = StubApi(), Burner(), 0
@@ -95,6 +94,9 @@ class StubLab:
 
     def clocks(self):
         return [ProcessClock("etcd", self.etcd.identity)]
+
+    def pods(self):
+        return None
 
     def component_roles(self):
         return {"etcd": "cluster"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.cgroups import PodReading
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.pods import PodMeter, owner, workload_cpu_seconds
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.workload import Revision
 
@@ -26,12 +27,17 @@ def deployment(name, replicas=1):
     }
 
 
-def described(pods, start, end, desired=(), drifted=(), orphans=()):
+#: 2026-01-01, from midnight to a quarter past, in seconds since 1970.
+WINDOW = (1767225600.0, 1767226500.0)
+
+
+def described(pods, start, end, desired=(), drifted=(), orphans=(), inside=None):
     api = SimpleNamespace(list=lambda path: {"items": pods})
     revision = Revision(1, {item["metadata"]["name"]: [item] for item in desired})
     names = {"drifted": list(drifted), "orphans": list(orphans), "missing": []}
-    groups = SimpleNamespace(version=2, read=lambda: (0, {}))
-    return PodMeter(groups).describe(api, start, end, revision, {"names": names}, {"kjoule-apps"})
+    reader = SimpleNamespace(source="cgroup v2", inside=inside)
+    readings = (PodReading(*start), PodReading(*end))
+    return PodMeter(reader).describe(api, *readings, revision, {"names": names}, {"kjoule-apps"}, WINDOW)
 
 
 def test_a_pod_has_what_it_used_between_the_edges_and_one_that_began_counts_from_nought():
@@ -39,6 +45,17 @@ def test_a_pod_has_what_it_used_between_the_edges_and_one_that_began_counts_from
     seen = described(pods, (10 * SECOND, {"u1": 4 * SECOND}), (13 * SECOND, {"u1": 5 * SECOND, "u2": 2 * SECOND}), [deployment("a", 2)])
     assert [(one["name"], one["cpu_seconds"], one["state"]) for one in seen["pods"]] == [("a-1", 1.0, "desired"), ("a-2", 2.0, "desired")]
     assert (seen["ended_cpu_seconds"], seen["cpu_seconds"]) == (0.0, 3.0)
+
+
+def test_a_pod_that_began_in_the_window_lived_for_less_than_it():
+    pods = [
+        pod("a-old", uid="u1", created="2026-01-01T00:10:00Z"),  # there at the first edge: whatever its clock says
+        pod("a-new", uid="u2", created="2026-01-01T00:10:00Z"),
+        pod("a-early", uid="u3", created="2025-12-31T23:59:59Z"),  # cut to whole seconds by the API server
+        pod("a-odd", uid="u4", created="then"),
+    ]
+    seen = described(pods, (0, {"u1": 0}), (0, {"u1": 1, "u2": 1, "u3": 1, "u4": 1}))
+    assert {one["name"]: one["seconds"] for one in seen["pods"]} == {"a-old": 900.0, "a-new": 300.0, "a-early": 900.0, "a-odd": 900.0}
 
 
 def test_what_ended_in_the_window_is_the_rest_of_the_total():
@@ -82,3 +99,21 @@ def test_a_pod_belongs_to_who_made_it():
     assert owner(pod("a-1", uid="u", deployment="a")) == "Deployment kjoule-apps/a"
     assert owner(pod("s-0", uid="u", ownerReferences=[{"kind": "StatefulSet", "name": "s"}])) == "StatefulSet kjoule-apps/s"
     assert owner(pod("r-x", uid="u", ownerReferences=[{"kind": "ReplicaSet", "name": "r"}])) == "ReplicaSet kjoule-apps/r"
+
+
+def test_what_a_guest_counts_is_stretched_from_between_its_own_readings_to_the_window():
+    """The kubelet read 600 s apart, 10 s before either edge; the window has 900 s."""
+    pods = [pod("a-1", uid="u1", deployment="a")]
+    start = (100 * SECOND, {"u1": 60 * SECOND}, 300 * SECOND, 1000 * SECOND)
+    end = (160 * SECOND, {"u1": 90 * SECOND}, 420 * SECOND, 1600 * SECOND)
+    seen = described(pods, start, end, [deployment("a")], inside="virtual-machine")
+    assert seen["pods"][0]["cpu_seconds"] == pytest.approx(45.0)
+    assert (seen["cpu_seconds"], seen["ended_cpu_seconds"]) == (pytest.approx(90.0), pytest.approx(45.0))
+    assert seen["machine"] == {"component": "virtual-machine", "cpu_seconds": pytest.approx(180.0), "read_seconds": 600.0}
+
+
+def test_between_one_reading_of_a_guest_and_the_same_nothing_is_known():
+    pods = [pod("a-1", uid="u1", deployment="a")]
+    same = (100 * SECOND, {"u1": 60 * SECOND}, 300 * SECOND, 1000 * SECOND)
+    seen = described(pods, same, same, [deployment("a")], inside="virtual-machine")
+    assert seen["machine"] == {"component": "virtual-machine", "cpu_seconds": 0.0, "read_seconds": 0.0}
