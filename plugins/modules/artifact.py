@@ -219,8 +219,10 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kjoule.bench.plugins.module_utils.artifact.build import find_go
+from ansible_collections.kjoule.bench.plugins.module_utils.artifact.origins import get_go
 from ansible_collections.kjoule.bench.plugins.module_utils.artifact.preflight import check_host
-from ansible_collections.kjoule.bench.plugins.module_utils.artifact.store import Settings, Store
+from ansible_collections.kjoule.bench.plugins.module_utils.artifact.settings import Settings
+from ansible_collections.kjoule.bench.plugins.module_utils.artifact.store import Store
 from ansible_collections.kjoule.bench.plugins.module_utils.artifact.table import ORIGINS, resolve, this_platform
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 
@@ -249,31 +251,30 @@ ARGUMENT_SPEC = dict(
 
 def run(module: AnsibleModule) -> dict[str, object]:
     given = module.params
-    store = Store(
-        Settings(
-            origin=given["origin"],
-            cache_dir=given["cache_dir"] or "",
-            tools_dirs={family: os.path.join(given["tools_dir"], family) for family in given["table"]} if given["tools_dir"] else {},
-            recipe_hashes=given["recipe_hashes"],
-            mirrors=given["mirrors"],
-            offers=given["offers"],
-            verify_full=given["verify"] == "full",
-            check_mode=module.check_mode,
-            connect_timeout=given["connect_timeout"],
-            unreachable=given["unreachable_hosts"],
-            go=given["go"],
-            go_pip_version=given["go_pip_version"],
-            go_pip_sha256=given["go_pip_sha256"],
-        )
+    settings = Settings(
+        origin=given["origin"],
+        cache_dir=given["cache_dir"] or "",
+        tools_dirs={family: os.path.join(given["tools_dir"], family) for family in given["table"]} if given["tools_dir"] else {},
+        recipe_hashes=given["recipe_hashes"],
+        mirrors=given["mirrors"],
+        offers=given["offers"],
+        verify_full=given["verify"] == "full",
+        check_mode=module.check_mode,
+        connect_timeout=given["connect_timeout"],
+        unreachable=given["unreachable_hosts"],
+        go=given["go"],
+        go_pip_version=given["go_pip_version"],
+        go_pip_sha256=given["go_pip_sha256"],
     )
-    check_host(given["commands"], given["free_gb"], store.cache_dir)
-    answer: dict[str, object] = {"cache_dir": store.cache_dir}
+    store = Store(settings)
+    check_host(given["commands"], given["free_gb"], settings.folder)
+    answer: dict[str, object] = {"cache_dir": settings.folder}
     changed = False
     if given["toolchain"]:
-        go, _ = find_go(store.cache_dir, given["go_minimum"], given["go"], given["go_pip_version"])
+        go, _ = find_go(settings.folder, given["go_minimum"], given["go"], given["go_pip_version"])
         changed = go is None
         if go is None and not module.check_mode:
-            go = store.get_go(given["go_minimum"])
+            go = get_go(settings, given["go_minimum"])
         if go:
             answer["go"] = asdict(go)
     results = store.get(resolve(given["table"], given["names"], this_platform(), given["paths"]))
@@ -288,7 +289,7 @@ def run(module: AnsibleModule) -> dict[str, object]:
         "changed": changed or bool(got),
         "artifacts": artifacts,
         "missing": got,
-        "unreachable_hosts": store.fetcher.unreachable,
+        "unreachable_hosts": store.unreachable,
     }
 
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 
 from ..errors import KjouleError
-from .store import check_space
+from .files import check_space
 
 OLDEST_PYTHON = (3, 9)
 

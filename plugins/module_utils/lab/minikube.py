@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..artifact.store import hash_file
+from ..artifact.files import hash_file
 from ..child import run_child
 from ..errors import KjouleError
 from .images import refuse_missing_images

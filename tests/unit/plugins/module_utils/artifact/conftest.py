@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import json
 import os
 import socket
 import tarfile
@@ -15,7 +16,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.artifact import build as gobuild
-from ansible_collections.kjoule.bench.plugins.module_utils.artifact.store import Settings, Store
+from ansible_collections.kjoule.bench.plugins.module_utils.artifact.settings import Settings
+from ansible_collections.kjoule.bench.plugins.module_utils.artifact.store import Store
 from ansible_collections.kjoule.bench.plugins.module_utils.artifact.table import Platform, resolve
 
 PLATFORM = Platform("linux", "amd64")
@@ -37,6 +39,10 @@ def tar_of(members: dict[str, bytes]) -> bytes:
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def lock_of(cache: Path) -> dict:
+    return json.loads((cache / "artifacts.lock.json").read_text())
 
 
 class Server:

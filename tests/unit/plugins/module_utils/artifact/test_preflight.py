@@ -6,13 +6,13 @@ from __future__ import annotations
 import collections
 
 import pytest
-from ansible_collections.kjoule.bench.plugins.module_utils.artifact import preflight, store
+from ansible_collections.kjoule.bench.plugins.module_utils.artifact import files, preflight
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 
 
 def free(monkeypatch, gigabytes):
     usage = collections.namedtuple("usage", "total used free")
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage(0, 0, gigabytes * 1e9))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage(0, 0, gigabytes * 1e9))
 
 
 def test_a_host_that_has_everything_passes(tmp_path):
