@@ -15,36 +15,36 @@ sys.path.insert(0, str(Path(__file__).parent))  # for harness
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: They make orphans, or end them: a sweep finds what a dead run has left wherever on the machine that is, another test's orphans included.
-SWEEPING = {
-    "test_process",
-    "test_identity",
-    "test_directory",
-    "test_leftovers",
-    "test_detached",
-    "test_runner",
-    "test_faults",
-    "test_kwok_lab",
-    "test_site",
-}
+#: A sweep finds what a dead run has left wherever on the machine that is, another test's orphans included. So whoever makes orphans is
+#: alone, while those that only sweep, as every period does, may run beside each other.
+MAKING_ORPHANS = {"test_process", "test_identity", "test_directory", "test_leftovers", "test_detached", "test_runner"}
+SWEEPING = {"test_faults", "test_kwok_lab", "test_site"}
+
+
+@contextmanager
+def _held(how: int) -> Iterator[None]:
+    """Holds a lock that all processes of a test run know."""
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, how)
+        yield
 
 
 @pytest.fixture(scope="session")
 def sweeping() -> Callable[[], AbstractContextManager[None]]:
-    """Holds every other test that sweeps, in whichever process of this test run it is."""
-
-    @contextmanager
-    def alone() -> Iterator[None]:
-        with Path(__file__).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    return alone
+    """For a fixture that sweeps: keeps those that make orphans waiting meanwhile."""
+    return lambda: _held(fcntl.LOCK_SH)
 
 
 @pytest.fixture(autouse=True)
-def _alone(request: pytest.FixtureRequest, sweeping: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
-    with sweeping() if request.path.stem in SWEEPING else nullcontext():
+def _kept_from_others_orphans(request: pytest.FixtureRequest) -> Iterator[None]:
+    name = request.path.stem
+    if name in MAKING_ORPHANS or request.node.get_closest_marker("orphans"):
+        lock: AbstractContextManager[None] = _held(fcntl.LOCK_EX)
+    elif name in SWEEPING:
+        lock = _held(fcntl.LOCK_SH)
+    else:
+        lock = nullcontext()
+    with lock:
         yield
 
 

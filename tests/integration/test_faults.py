@@ -209,6 +209,7 @@ def test_a_second_run_is_refused_by_the_name_of_the_first(tmp_path):
         somebody.kill()
 
 
+@pytest.mark.orphans
 def test_what_a_killed_period_left_is_ended_and_named_by_the_next(tmp_path):
     plan = make_plan("crashed", scenario=SHORT)
     first, second = item_of(plan, "flux"), item_of(plan, "snowflake")
@@ -322,6 +323,7 @@ def left_of(run_id: str, session: int) -> list[str]:
     return found
 
 
+@pytest.mark.orphans
 def test_a_run_whose_ansible_is_killed_goes_on_and_ends_with_a_report(tmp_path):
     arguments = settings(tmp_path, kjoule_blocks=2)
     run_id = json.loads(arguments[1])["kjoule_run_id"]

@@ -172,6 +172,7 @@ def start_owner(binaries: dict[str, str], state: pathlib.Path, lab_id: str) -> s
     return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.orphans
 def test_what_a_killed_owner_leaves_is_found_named_and_ended(binaries, tmp_path, lab_id):
     with start_owner(binaries, tmp_path, lab_id) as owner:
         assert owner.stdout is not None
@@ -197,6 +198,7 @@ def test_what_a_killed_owner_leaves_is_found_named_and_ended(binaries, tmp_path,
     assert [entry for entry in sweep(str(tmp_path)) if entry["lab_id"] == lab_id] == []
 
 
+@pytest.mark.orphans
 def test_an_owner_killed_while_the_lab_starts_leaves_nothing_that_sweep_does_not_end(binaries, tmp_path, lab_id):
     with start_owner(binaries, tmp_path, lab_id) as owner:
         wait_until(lambda: any(os.path.basename(process.identity.exe) == "kube-apiserver" for process in find_marked(lab_id)))
