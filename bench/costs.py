@@ -38,7 +38,9 @@ def main() -> None:
     found = costs(plans[0], rows)
     if found is None:
         parser.error("these runs have too few phases for a fit")
-    print(document.blocks_to_markdown(sizes.fitted(found)))
+    for block in sizes.fitted(found):
+        named = [document.Heading(block.what), block] if isinstance(block, document.Table) else [block]
+        print(document.blocks_to_markdown(named))
 
 
 if __name__ == "__main__":
