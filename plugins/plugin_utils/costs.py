@@ -127,9 +127,12 @@ def marginal(rows: list[dict[str, Any]], alpha: float = 0.05) -> list[dict[str, 
     return result
 
 
-def _group(row: dict[str, Any]) -> tuple[str, str, int]:
-    """What is fitted together: phases of one arm, with one layout and number of repositories."""
-    return row["arm"], row["layout"], row["repositories"]
+Group = tuple[str, str | None, int | None]
+
+
+def _group(row: dict[str, Any]) -> Group:
+    """What is fitted together: phases of one arm, with one layout and number of repositories, which the snowflake does not have."""
+    return (row["arm"], row["layout"], row["repositories"]) if row["arm"] == "flux" else (row["arm"], None, None)
 
 
 def _fit_snowflake(rows: list[dict[str, Any]]) -> tuple[Any, float]:
@@ -146,7 +149,7 @@ def _fit_flux(mine: list[dict[str, Any]], per_app: float) -> Any:
     return _fit(mine, ["seconds", "reconciles", *by_size, "failed", "deployed", "changes"], per_app)
 
 
-def _entry(group: tuple[str, str | None, int | None], model: Any, used: list[str], alpha: float) -> dict[str, Any]:
+def _entry(group: Group, model: Any, used: list[str], alpha: float) -> dict[str, Any]:
     arm, layout, repositories = group
     ends = model.conf_int(alpha)
     costs = {
@@ -294,7 +297,7 @@ def by_apps(rows: list[dict[str, Any]], alpha: float = 0.05) -> list[dict[str, A
     The one with the smaller mean squared error of the logarithm in leaving one phase out is taken. Needs three sizes.
     """
     result = []
-    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    groups: dict[Group, list[dict[str, Any]]] = {}
     for row in rows:
         if row["kind"] == "deploy" and row["cpu_seconds"] > 0:
             groups.setdefault(_group(row), []).append(row)

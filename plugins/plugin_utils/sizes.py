@@ -48,7 +48,7 @@ def fitted(found: dict[str, Any]) -> list[Block]:
     """Marginal costs and deployments by number of apps (``costs.costs``) as tables."""
     rows = [
         [
-            entry["arm"] if entry["layout"] is None else f"{entry['arm']}, {layout(entry)}",
+            _side(entry),
             cost["what"],
             f"{_band(cost)} {cost['unit']}",
             f"{_band(cost['estimated'])} {cost['unit'].replace('CPU-seconds', 'J').replace('CPU', 'W')}",
@@ -68,9 +68,13 @@ def fitted(found: dict[str, Any]) -> list[Block]:
             [point["apps"], f"{_band(point)} CPU-seconds", point["kind"], significant(curve["ready_seconds"].get(str(point["apps"])))]
             for point in curve["points"]
         ]
-        what = f"A deployment by {curve['arm']}, {layout(curve)}: {law}"
+        what = f"A deployment by {_side(curve)}: {law}"
         blocks.append(Table(what, ["apps", "cluster side", "kind", "seconds until all were ready"], rows, folded=True))
     return blocks
+
+
+def _side(fit: dict[str, Any]) -> str:
+    return str(fit["arm"]) if fit["layout"] is None else f"{fit['arm']}, {layout(fit)}"
 
 
 def _band(item: dict[str, Any], scale: float = 1.0) -> str:

@@ -122,6 +122,14 @@ def test_the_law_that_was_injected_is_chosen(law, cost):
     assert found["ready_seconds"]["200"] == 1.0
 
 
+def test_the_snowflake_has_one_law_whatever_the_layout_of_flux_was():
+    rows = [
+        row(apps, 0.1 * apps, arm, layout=layout) for apps in (1, 10, 100) for layout in ("one", "per-app") for arm in ("snowflake", "flux")
+    ]
+    found = [(curve["arm"], curve["layout"], curve["repositories"]) for curve in costs.by_apps(rows)]
+    assert found == [("flux", "one", 1), ("flux", "per-app", 1), ("snowflake", None, None)]
+
+
 def test_two_sizes_tell_no_law():
     assert costs.by_apps([row(1, 1.0), row(10, 5.0)]) == []
 
