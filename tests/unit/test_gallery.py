@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -64,10 +66,24 @@ def test_one_run_fitted_alone_costs_what_its_report_says():
     assert all(row in report for row in rows)
 
 
-def test_runs_are_fitted_together_and_those_that_do_not_belong_together_are_refused(tmp_path):
-    code, said, _errors = fitted_together(GALLERY / "snowflake-and-flux-ab", GALLERY / "snowflake-against-itself")
+def test_halves_of_a_run_fitted_together_give_what_the_whole_gives(tmp_path):
+    whole = GALLERY / "snowflake-and-flux-ab"
+    header, *records = (whole / "local.journal.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    for half in (0, 1):
+        (tmp_path / str(half)).mkdir()
+        shutil.copy(whole / "local.plan.json", tmp_path / str(half))
+        own = [line for line in records if json.loads(line).get("block", 0) % 2 == half]
+        (tmp_path / str(half) / "local.journal.jsonl").write_text(header + "".join(own), encoding="utf-8")
+    code, said, _errors = fitted_together(tmp_path / "0", tmp_path / "1")
     assert code == 0
-    assert said != fitted_together(GALLERY / "snowflake-and-flux-ab")[1]
-    code, _said, errors = fitted_together(GALLERY / "snowflake-and-flux-ab", tmp_path / "none")
+    assert said == fitted_together(whole)[1]
+    assert said != fitted_together(tmp_path / "0")[1]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"), [(GALLERY / "snowflake-against-itself", "runs of one host and one version"), (Path("none"), "has no plan of local")]
+)
+def test_runs_that_do_not_belong_together_are_refused(other, words):
+    code, _said, errors = fitted_together(GALLERY / "snowflake-and-flux-ab", other)
     assert code != 0
-    assert "has no plan of local" in errors
+    assert words in errors
