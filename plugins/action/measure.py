@@ -19,18 +19,17 @@ from ansible_collections.kjoule.bench.plugins.module_utils.experiment.controller
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal
 from ansible_collections.kjoule.bench.plugins.plugin_utils.effects import expected_power, period_metrics, primary_metric, select
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain
-from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import (
-    cell_of,
+from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import cell_of, plan_of_cell
+from ansible_collections.kjoule.bench.plugins.plugin_utils.remote_energy import Collector
+from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import run_files
+from ansible_collections.kjoule.bench.plugins.plugin_utils.schedule import (
     estimate_seconds,
     period_seconds,
-    plan_of_cell,
     progress,
     remaining,
     selected_attempts,
     stopped_by,
 )
-from ansible_collections.kjoule.bench.plugins.plugin_utils.remote_energy import Collector
-from ansible_collections.kjoule.bench.plugins.plugin_utils.runs import run_files
 from ansible_collections.kjoule.bench.plugins.plugin_utils.words import significant
 
 display = Display()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..module_utils.errors import KjouleError
-from .plan import DATA, read_table
+from .tables import DATA, read_table
 
 #: What a user may set, with the smallest value that makes sense.
 SETTABLE = {"watts_per_pod": 0.0, "pue": 1.0, "embodied_kg": 0.0, "lifetime_years": 0.0}

@@ -19,7 +19,8 @@ import statsmodels.api as sm
 from scipy import stats
 
 from .effects import cpu_of, estimated_interval, reconciles_of
-from .plan import arm_of, is_valid, plan_of_cell
+from .plan import arm_of, plan_of_cell
+from .schedule import is_valid
 from .statistics import FloatArray
 
 #: Phases whose work is counted; drift and prune hold hand edits, install and teardown other things.

@@ -11,7 +11,9 @@ from typing import Any
 
 from ..module_utils.energy.estimate import estimate_joules
 from . import diagnostics, statistics
-from .plan import arm_of, attempts_of, blocks_needed, is_valid, last_valid, plan_of_cell, progress
+from .plan import arm_of, plan_of_cell
+from .run_settings import blocks_needed
+from .schedule import attempts_of, is_valid, last_valid, progress
 
 #: Roles of components that make up the cluster side of a cost.
 CLUSTER_SIDE = ("cluster", "arm", "simulator")

@@ -20,7 +20,8 @@ from .assumptions import read_assumptions
 from .calibration import calibrate
 from .costs import costs, curves, observations
 from .journal import Journal, with_energy
-from .plan import plan_of_cell, remaining
+from .plan import plan_of_cell
+from .schedule import remaining
 from .sections import document
 from .timeline import run_order, timelines
 

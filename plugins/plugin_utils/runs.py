@@ -15,7 +15,8 @@ from . import journal as journals
 from .calibration import SCHEMA as CALIBRATION_SCHEMA
 from .calibration import conditions_hash
 from .plain import write_if_different
-from .plan import SCHEMA, build_plan, differing_settings, estimate_seconds, plan_hash, progress, remaining
+from .plan import SCHEMA, build_plan, differing_settings, plan_hash
+from .schedule import estimate_seconds, progress, remaining
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable
 
 from ..module_utils.errors import KjouleError
-from .plan import read_table
+from .tables import read_table
 
 PREFIX = "kjoule_"
 

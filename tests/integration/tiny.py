@@ -24,7 +24,8 @@ from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import b
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.ports import listening
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.process import find_marked
-from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan, remaining
+from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
+from ansible_collections.kjoule.bench.plugins.plugin_utils.schedule import remaining
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = str(ROOT / "collections")

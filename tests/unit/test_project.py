@@ -223,7 +223,7 @@ def test_every_action_has_the_documentation_of_a_module(path):
 
 
 def test_the_module_plan_documents_every_setting_of_a_plan_and_the_profiles_as_they_are():
-    from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import LABS, OPTIONS
+    from ansible_collections.kjoule.bench.plugins.plugin_utils.options import LABS, OPTIONS
 
     documented = documented_options(ROOT / "plugins/modules/plan.py")
     # The callers' own: which hosts, where, and which run.

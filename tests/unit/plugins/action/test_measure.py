@@ -16,8 +16,9 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.kjoule.bench.plugins.action import measure
 from ansible_collections.kjoule.bench.plugins.action.measure import ActionModule, Pace, controller_identity, duration
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import identify
-from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan, period_seconds, remaining
+from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
 from ansible_collections.kjoule.bench.plugins.plugin_utils.remote_energy import Collector
+from ansible_collections.kjoule.bench.plugins.plugin_utils.schedule import period_seconds, remaining
 from harness.query_api import QueryApi
 
 

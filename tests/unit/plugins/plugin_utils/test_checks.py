@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils import checks
 from ansible_collections.kjoule.bench.plugins.plugin_utils import report as reports
-from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_settings
+from ansible_collections.kjoule.bench.plugins.plugin_utils.run_settings import build_settings
 from synthetic_reports import make
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils.energy_calibration import cooldown_seconds, estimate_row, fit, lag1, sentence
-from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_settings
+from ansible_collections.kjoule.bench.plugins.plugin_utils.run_settings import build_settings
 
 WIGGLE = (0.1, -0.1, 0.05, -0.05, 0.08, -0.08, 0.02, -0.02, 0.06, -0.06, 0.03, -0.03)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_settings
 from ansible_collections.kjoule.bench.plugins.plugin_utils.remote_setting import checked_setting
+from ansible_collections.kjoule.bench.plugins.plugin_utils.run_settings import build_settings
 
 GOOD = {
     "url": "http://127.0.0.1:9090",

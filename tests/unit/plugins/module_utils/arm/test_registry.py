@@ -9,7 +9,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.arm.flux import FluxA
 from ansible_collections.kjoule.bench.plugins.module_utils.arm.registry import ARMS, make_arm
 from ansible_collections.kjoule.bench.plugins.module_utils.arm.snowflake import SnowflakeArm
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.plugin_utils import plan
+from ansible_collections.kjoule.bench.plugins.plugin_utils.options import ARMS as PLANNED
 
 
 def surroundings(tmp_path):
@@ -29,4 +29,4 @@ def test_an_unknown_arm_is_refused_with_those_that_are_known(tmp_path):
 
 
 def test_the_plan_knows_the_same_arms():
-    assert sorted(plan.ARMS) == sorted(ARMS)
+    assert sorted(PLANNED) == sorted(ARMS)

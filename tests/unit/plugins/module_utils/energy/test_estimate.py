@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.energy import estimate
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import read_table
+from ansible_collections.kjoule.bench.plugins.plugin_utils.tables import read_table
 
 ROW = {"joules_per_cpu_second": 3.0, "low": 1.0, "high": 10.0}
 
