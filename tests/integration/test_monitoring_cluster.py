@@ -2,8 +2,8 @@
 """The in-cluster ways of the roles monitoring and kepler, on a real API server: what is applied, refused, and taken away again.
 
 The cluster is kwok's: no container runs. The definitions of HelmRelease and HelmRepository are those of Flux's own modules, so the API
-server refuses what they do not know. Flux's controllers are a double here: two Deployments by their names, and a thread that says Ready of
-every release, as helm-controller does after an installation. No chart is fetched.
+server refuses what they do not know. Flux's controllers are a double here: two Deployments by their names, and a thread that answers in the
+status of every release as helm-controller does. No chart is fetched.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
+import re
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.kjoule.bench.plugins.module_utils.artifact.build import environment
+from ansible_collections.kjoule.bench.plugins.module_utils.artifact.origins import get_go
+from ansible_collections.kjoule.bench.plugins.module_utils.artifact.settings import Settings
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES, KwokLab
-from test_monitoring import changed, play
+from test_monitoring import changed, run_tasks
 from tiny import binaries, wait_until
 
 pytestmark = pytest.mark.integration
@@ -29,17 +32,20 @@ pytestmark = pytest.mark.integration
 HELM_CONTROLLER = "github.com/fluxcd/helm-controller@v1.6.3"
 RELEASES = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/kjoule-monitoring/helmreleases"
 REPOSITORIES = "/apis/source.toolkit.fluxcd.io/v1/namespaces/kjoule-monitoring/helmrepositories"
+TASKS = {"kepler": "cluster", "monitoring": "main"}
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @pytest.fixture(scope="module")
 def definitions():
     """The CustomResourceDefinitions of the two kinds that the role applies."""
-    if not shutil.which("go"):
-        pytest.skip("not run: the definition of HelmRelease comes with helm-controller's module, and there is no go")
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    environment = {**os.environ, "GOMODCACHE": f"{cache}/kjoule/go/mod", "GOFLAGS": "-modcacherw"}
-    done = subprocess.run(["go", "mod", "download", "-json", HELM_CONTROLLER], env=environment, capture_output=True, text=True, check=False)
+    settings = Settings()
+    try:
+        go = get_go(settings, "1.21")
+    except KjouleError as error:
+        pytest.skip(f"not run: the definition of HelmRelease comes with helm-controller's module: {error}")
+    command = [go.command, "mod", "download", "-json", HELM_CONTROLLER]
+    done = subprocess.run(command, env=environment(settings.folder), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"not run: {HELM_CONTROLLER} cannot be had: {done.stdout[-300:]}{done.stderr[-300:]}")
     release = Path(json.loads(done.stdout)["Dir"]) / "config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml"
@@ -71,105 +77,126 @@ def flux(cluster, definitions):
         cluster.api.create("/apis/apps/v1/namespaces/flux-system/deployments", {"metadata": {"name": name}, "spec": spec})
 
 
-@contextlib.contextmanager
-def ready(cluster):
-    """The double of helm-controller: every release is Ready."""
-    stop = threading.Event()
-    condition = {
-        "type": "Ready",
-        "status": "True",
-        "reason": "InstallSucceeded",
-        "message": "double",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }
+class HelmController:
+    """The double: once ``told`` it has installed every release, before that it says of each why it could not."""
 
-    def work() -> None:
-        while not stop.wait(0.2):
-            for item in items(cluster, RELEASES):
-                if not item.get("status", {}).get("conditions"):
+    def __init__(self, cluster: KwokLab) -> None:
+        self.api = cluster.api
+        self.told = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> HelmController:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.wait(0.1):
+            verdict = ("True", "InstallSucceeded", "double") if self.told.is_set() else ("False", "ArtifactFailed", "chart cannot be had")
+            condition = dict(zip(("status", "reason", "message"), verdict), type="Ready", lastTransitionTime="2026-01-01T00:00:00Z")
+            for item in items(self.api, RELEASES):
+                status = {"conditions": [condition], "observedGeneration": item["metadata"]["generation"]}
+                if item.get("status") != status:
                     with contextlib.suppress(KjouleError):
-                        cluster.api.patch(f"{RELEASES}/{item['metadata']['name']}/status", {"status": {"conditions": [condition]}})
+                        self.api.patch(f"{RELEASES}/{item['metadata']['name']}/status", {"status": status})
 
-    thread = threading.Thread(target=work)
-    thread.start()
+
+def items(api, path):
     try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def items(cluster, path):
-    try:
-        return cluster.api.list(path).get("items") or []
+        return api.list(path).get("items") or []
     except KjouleError:
         return []
 
 
 def namespaces(cluster):
-    return {item["metadata"]["name"] for item in items(cluster, "/api/v1/namespaces")}
+    return {item["metadata"]["name"] for item in items(cluster.api, "/api/v1/namespaces")}
 
 
-def monitoring(tmp_path, cluster, **variables):
-    common = {"monitoring_place": "cluster", "monitoring_cluster_kubeconfig": cluster.kubeconfig, "monitoring_cluster_wait_seconds": 30}
-    return play(tmp_path, "monitoring", "main", {**common, **variables})
+def include(role, **variables):
+    return {"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": TASKS[role]}, "vars": variables}
 
 
-def test_kepler_in_the_cluster_is_taken_by_the_api_server_runs_on_every_node_and_goes_without_a_trace(cluster, tmp_path):
+def refused(name, role, **variables):
+    """The same, of which nothing but ``name`` and the message shall be seen."""
+    told = {"ansible.builtin.debug": {"msg": name + ": {{ ansible_failed_result.msg }}"}}
+    return {"block": [include(role, **variables)], "rescue": [told]}
+
+
+def mark(path):
+    return {"ansible.builtin.copy": {"dest": str(path), "content": ""}, "changed_when": False}
+
+
+@pytest.fixture
+def run(cluster, tmp_path, monkeypatch):
+    """Plays tasks: how many changed something, and what was said."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the client of the modules keeps what it has seen of an API server
+    where = {f"{role}_cluster_kubeconfig": cluster.kubeconfig for role in TASKS}
+
+    def play(*tasks):
+        variables = {**where, "kepler_cluster_image": "mirror.example/kepler:v0.11.4", "monitoring_place": "cluster"}
+        done = run_tasks(tmp_path, list(tasks), variables)
+        return changed(done), done.stdout
+
+    return play
+
+
+def test_without_flux_kepler_comes_and_the_charts_are_refused_by_what_is_missing(cluster, run):
+    if items(cluster.api, DEFINITIONS):
+        pytest.fail("this test has to come before those with Flux")
     before = namespaces(cluster)
-    variables = {"kepler_cluster_kubeconfig": cluster.kubeconfig, "kepler_cluster_image": "mirror.example/kepler:v0.11.4"}
-    assert changed(play(tmp_path, "kepler", "cluster", variables)) == 1
-    nodes = len(items(cluster, "/api/v1/nodes"))
+    count, said = run(
+        refused("key", "kepler", kepler_config={"monitor": {"intervall": "1s"}}),
+        refused("no Flux", "monitoring"),
+    )
+    assert count == 0
+    assert re.search(r'"key: .*intervall', said), said
+    assert re.search(r'"no Flux: .*there is no HelmRelease, no HelmRepository, no helm-controller, no source-controller', said), said
+    assert re.search(r'"no Flux: .*set kjoule_monitoring_place to host', said), said
+    assert namespaces(cluster) == before
+    # The second time changes nothing.
+    assert run(include("kepler"), include("kepler"))[0] == 1
+    nodes = len(items(cluster.api, "/api/v1/nodes"))
     seen = cluster.api.get("/apis/apps/v1/namespaces/kjoule-kepler/daemonsets/kepler")
     assert seen["status"]["desiredNumberScheduled"] == nodes > 0
     assert seen["spec"]["template"]["spec"]["containers"][0]["image"] == "mirror.example/kepler:v0.11.4"
-    assert changed(play(tmp_path, "kepler", "cluster", variables)) == 0
-    assert changed(play(tmp_path, "kepler", "cluster", {**variables, "kepler_cluster_state": "absent"})) == 1
-    assert namespaces(cluster) == before
 
 
-def test_a_key_that_kepler_would_ignore_is_refused_before_the_cluster_is_touched(cluster, tmp_path):
-    before = namespaces(cluster)
-    wrong = {"monitor": {"intervall": "1s"}}
-    done = play(tmp_path, "kepler", "cluster", {"kepler_cluster_kubeconfig": cluster.kubeconfig, "kepler_config": wrong})
-    assert done.returncode != 0
-    assert "intervall" in done.stdout
-    assert namespaces(cluster) == before
-
-
-def test_a_cluster_without_flux_is_refused_by_what_is_missing_and_is_left_as_it_was(cluster, tmp_path):
-    if items(cluster, DEFINITIONS):
-        pytest.fail("this test has to come before those with Flux")
-    done = monitoring(tmp_path, cluster)
-    assert done.returncode != 0
-    assert "there is no HelmRelease, no HelmRepository, no helm-controller, no source-controller" in done.stdout
-    assert "set kjoule_monitoring_place to host" in done.stdout
-    assert "kjoule-monitoring" not in namespaces(cluster)
-
-
-def test_a_namespace_of_somebody_else_is_left_alone_whether_it_shall_come_or_go(cluster, flux, tmp_path):
+def test_a_namespace_of_somebody_else_is_left_alone_while_kepler_goes_without_a_trace(cluster, flux, run):
+    before = namespaces(cluster) - {"kjoule-kepler"}
     cluster.api.create("/api/v1/namespaces", {"metadata": {"name": "kjoule-monitoring"}})
     try:
+        count, said = run(
+            *(refused(state, "monitoring", monitoring_cluster_state=state) for state in ("present", "absent")),
+            include("kepler", kepler_cluster_state="absent"),
+        )
+        assert count == 1
         for state in ("present", "absent"):
-            done = monitoring(tmp_path, cluster, monitoring_cluster_state=state)
-            assert done.returncode != 0
-            assert "was not made by kjoule" in done.stdout
-        assert "kjoule-monitoring" in namespaces(cluster)
-        assert items(cluster, RELEASES) == []
+            assert re.search(rf'"{state}: .*was not made by kjoule', said), said
+        assert namespaces(cluster) == before | {"kjoule-monitoring"}
+        assert items(cluster.api, RELEASES) == []
     finally:
         cluster.api.delete("/api/v1/namespaces/kjoule-monitoring")
     wait_until(lambda: "kjoule-monitoring" not in namespaces(cluster))
 
 
-def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own_rules_and_dashboards_and_go_again(cluster, flux, tmp_path):
-    done = monitoring(tmp_path, cluster, monitoring_cluster_wait_seconds=1, monitoring_grafana=False)
-    assert done.returncode != 0
-    assert "kjoule-prometheus" in done.stdout
-    with ready(cluster):
-        assert changed(monitoring(tmp_path, cluster)) == 1
-        releases = {item["metadata"]["name"]: item["spec"] for item in items(cluster, RELEASES)}
+def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own_rules_and_dashboards_and_go_again(
+    cluster, flux, run, tmp_path
+):
+    with HelmController(cluster) as controller:
+        waiter = threading.Thread(target=lambda: wait_until((tmp_path / "told").exists) and controller.told.set())
+        waiter.start()
+        slow = {"monitoring_cluster_wait_seconds": 2, "monitoring_grafana": False}
+        count, said = run(refused("slow", "monitoring", **slow), mark(tmp_path / "told"), include("monitoring"), include("monitoring"))
+        waiter.join()
+        assert re.search(r'"slow: Not installed within 2 s: kjoule-prometheus .*helm-controller says: chart cannot be had', said), said
+        assert count == 2  # the charts of the first, with Grafana in the second, and nothing in the third
+        releases = {item["metadata"]["name"]: item["spec"] for item in items(cluster.api, RELEASES)}
         assert set(releases) == {"kjoule-prometheus", "kjoule-grafana"}
-        assert {item["metadata"]["name"] for item in items(cluster, REPOSITORIES)} == set(releases)
+        assert {item["metadata"]["name"] for item in items(cluster.api, REPOSITORIES)} == set(releases)
         prometheus, grafana = (releases[name]["values"] for name in ("kjoule-prometheus", "kjoule-grafana"))
         records = [rule.get("record") for group in prometheus["serverFiles"]["recording_rules.yml"]["groups"] for rule in group["rules"]]
         assert "kjoule:host_joules:increase1m" in records
@@ -178,6 +205,6 @@ def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own
         boards = cluster.api.get("/api/v1/namespaces/kjoule-monitoring/configmaps/kjoule-dashboards")["data"]
         own = Path(__file__).resolve().parents[2] / "roles/monitoring/files/dashboards"
         assert boards == {path.name: path.read_text(encoding="utf-8") for path in own.glob("*.json")}
-        assert changed(monitoring(tmp_path, cluster)) == 0
-        assert changed(monitoring(tmp_path, cluster, monitoring_cluster_state="absent")) > 0
+        away = include("monitoring", monitoring_cluster_state="absent")
+        assert run(away, away)[0] == 2  # releases and namespace; the second time nothing is there
     assert "kjoule-monitoring" not in namespaces(cluster)

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
-from ansible_collections.kjoule.bench.plugins.module_utils.energy import scaphandre
+from ansible_collections.kjoule.bench.plugins.module_utils.energy import polled, scaphandre
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.exposition import parse
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from harness.meters import TEXTS, Exporter, scaphandre_text, series_of_scrapes
@@ -36,24 +34,38 @@ def test_what_a_real_scaphandre_has_served_is_read_as_what_was_put_in(machine, j
 class LooksSeldom(Exporter):
     """As the real one: it looks at its counters only when nobody has asked for a while, and a question makes that while begin anew."""
 
-    def __init__(self, seconds):
+    def __init__(self, clock):
         super().__init__(self._text)
         self.shown = self.true = 100.0
-        self.asked, self.seconds = float("-inf"), seconds
+        self.clock, self.asked = clock, float("-inf")
 
     def _text(self):
-        now = time.monotonic()
-        if now - self.asked > self.seconds:
+        if self.clock.seconds - self.asked > scaphandre.UPDATE_SECONDS:
             self.shown = self.true
-        self.asked = now
+        self.asked = self.clock.seconds
         return scaphandre_text(self.shown, 1.0)
 
 
-@pytest.mark.parametrize(("pause", "fresh"), [(0.06, True), (0.0, False)])
+class Clock:
+    """In the place of the module time: nothing but a pause lets time go by."""
+
+    def __init__(self):
+        self.seconds = 1000.0
+
+    def monotonic_ns(self):
+        return round(self.seconds * 1e9)
+
+    def sleep(self, seconds):
+        self.seconds += seconds
+
+
+@pytest.mark.parametrize(("pause", "fresh"), [(scaphandre.PAUSE_SECONDS, True), (1.0, False), (0.0, False)])
 def test_it_is_left_alone_until_it_looks_again(monkeypatch, pause, fresh):
-    """Asked more often than every two seconds, version 1.0.0 shows one and the same figure for ever; here two seconds are 50 ms."""
+    """Asked more often than every two seconds, version 1.0.0 shows one and the same figure for ever."""
+    clock = Clock()
+    monkeypatch.setattr(polled, "time", clock)
     monkeypatch.setattr(scaphandre, "PAUSE_SECONDS", pause)
-    with LooksSeldom(0.05) as double:
+    with LooksSeldom(clock) as double:
         source = scaphandre.make({"url": double.url})
         for _ in range(4):
             double.true += 10.0
