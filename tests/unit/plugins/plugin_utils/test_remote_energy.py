@@ -132,6 +132,26 @@ class TestCounters:
             points[8:] = [(t, joules + 4.6e15) for t, joules in points[8:]]
         assert any("beyond physics" in reason for reason in window(looked(api, kepler={}), BEGIN + 12, BEGIN + 72)["reasons"])
 
+    @pytest.mark.parametrize(("first", "last"), [(40, 55), (15, 130), (90, 140), (0, 25)])
+    def test_while_prometheus_was_down_counted_energy_goes_on_and_the_bound_says_what_is_not_known(self, api, first, last):
+        """Down between two of its seconds; the window is 20 to 120, and counters go on counting meanwhile."""
+        shape = SHAPES["square"](3)
+        scrape(api, kepler_of(shape), [t for t in every(5.0) if not first < t - BEGIN < last])
+        record = window(looked(api, kepler={}), BEGIN + 20, BEGIN + 120)
+        assert record["valid"], record["reasons"]
+        true = shape.joules(130) - shape.joules(30) + 300.0
+        assert abs(record["joules"] - true) <= record["uncertainty_joules"]
+        scrape(api, kepler_of(shape), every(5.0))
+        whole = window(looked(api, kepler={}), BEGIN + 20, BEGIN + 120)
+        edges_known = first > 20 and last < 120
+        assert (record["uncertainty_joules"] > 1.5 * whole["uncertainty_joules"]) != edges_known, (record, whole)
+
+    def test_a_prometheus_that_does_not_come_back_makes_the_window_invalid(self, api):
+        scrape(api, kepler_of(SHAPES["square"](3)), [t for t in every(5.0) if t - BEGIN < 90])
+        record = window(looked(api, kepler={}), BEGIN + 20, BEGIN + 120)
+        assert not record["valid"]
+        assert record["reasons"] == ["not covered: there is no sample after its end"]
+
 
 class TestGauges:
     def test_power_is_integrated_and_the_truth_lies_within_the_bound(self, api):

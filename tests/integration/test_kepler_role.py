@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role kepler without a Kepler: a host that has no counters, and the unit of the generation before 0.10."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import prometheus as world
+import pytest
+import units
+from test_monitoring import changed, run_tasks
+
+pytestmark = pytest.mark.integration
+
+#: What kepler v0.9.0 knows: flags of cmd/exporter/exporter.go, variables of pkg/config/config.go and pkg/node/node.go.
+LEGACY_FLAGS = {"address", "apiserver", "enable-gpu", "kubeconfig", "config-dir", "metrics-path", "enable-cgroup-id", "enable-msr"}
+LEGACY_VARIABLES = {"NODE_NAME", "ENABLE_PROCESS_METRICS", "EXPOSE_ESTIMATED_IDLE_POWER_METRICS"}
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """One play: the role on a host without counters, the same where Kepler is required, and the settings of the old generation."""
+    top = tmp_path_factory.mktemp("kepler")
+    for name in ("none/class", "install", "config", "units"):
+        (top / name).mkdir(parents=True)
+    (top / "install" / "kepler").symlink_to("/bin/true")
+
+    def include(tasks_from, **more):
+        return {"ansible.builtin.include_role": {"name": "kjoule.bench.kepler", "tasks_from": tasks_from}, "vars": more}
+
+    told = {"ansible.builtin.debug": {"msg": "required: {{ ansible_failed_result.msg }}"}}
+    required = {"block": [include("main", kepler_required=True)], "rescue": [told]}
+    legacy = {"kepler_generation": "legacy", "kepler_metrics": ["node", "process"], "kepler_unit_dir": str(top / "units")}
+    variables = {
+        "artifacts_result": {"kepler": {"version": "v0.9.0"}},
+        "kepler_sysfs": str(top / "none"),
+        "kepler_install_dir": str(top / "install"),
+        "kepler_config_dir": str(top / "config"),
+        "kepler_node_name": "known",
+    }
+    nothing = include("main", kepler_unit_dir=str(top / "nowhere"))
+    done = run_tasks(top, [nothing, required, include("configure", **legacy)], variables)
+    return top, changed(done), done.stdout
+
+
+def test_a_host_without_counters_goes_on_without_kepler_and_is_told_why_unless_it_is_required(played):
+    top, count, said = played
+    assert re.search("No Kepler on this host: RAPL cannot be read.*Runs go on; their joules are estimated from CPU time", said), said
+    assert re.search(r"required: Kepler is required on this host \(kepler_required\) and cannot measure here: RAPL cannot be read", said), (
+        said
+    )
+    assert not (top / "nowhere").exists()
+    assert count == 1  # the unit of the old generation, and nothing else
+
+
+def test_the_old_generation_is_started_with_flags_and_variables_that_it_knows_and_without_a_file(played):
+    top, _count, _said = played
+    unit = top / "units" / "kjoule-kepler.service"
+    command = units.command(unit, top)
+    assert {argument.lstrip("-").split("=")[0] for argument in command[1:]} <= LEGACY_FLAGS
+    given = dict(entry.split("=", 1) for line in units.settings(unit)["Environment"] for entry in shlex.split(line))
+    assert given == {"NODE_NAME": "known", "ENABLE_PROCESS_METRICS": "true", "EXPOSE_ESTIMATED_IDLE_POWER_METRICS": "false"}
+    assert set(given) == LEGACY_VARIABLES
+    assert list((top / "config").iterdir()) == []
+    assert {"CAP_BPF", "CAP_PERFMON"} <= set(units.settings(unit)["CapabilityBoundingSet"][0].split())
+
+
+def test_systemd_takes_the_unit_of_the_old_generation(played):
+    world.need("systemd-analyze")
+    unit: Path = played[0] / "units" / "kjoule-kepler.service"
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert unit.name not in done.stderr, done.stderr  # what it does not know is a warning by line, not a failure
