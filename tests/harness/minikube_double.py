@@ -45,6 +45,10 @@ class Double:
     def fail(self, status: int, message: str, advice: str = "") -> None:
         (self.folder / "fail.json").write_text(json.dumps({"status": status, "message": message, "advice": advice}))
 
+    def silence(self, times: int) -> None:
+        """The next so many times that it is asked for its status the API server does not answer."""
+        (self.folder / "silent.json").write_text(json.dumps(times))
+
     @property
     def calls(self) -> list[str]:
         path = self.folder / "calls"
@@ -87,9 +91,13 @@ def _minikube(arguments: list[str], folder: Path) -> int:
             print('{"specversion":"1.0","type":"io.k8s.sigs.minikube.error","data":{"exitcode":"85"}}')
             return 85
         up = "Stopped" if stopped.exists() else "Running"
+        silent = folder / "silent.json"
+        left = json.loads(silent.read_text()) if silent.exists() else 0
+        silent.write_text(json.dumps(max(left - 1, 0)))
         kubeconfig = "Stopped" if stopped.exists() else "Configured"
-        print(json.dumps({"Name": profile, "Host": up, "Kubelet": up, "APIServer": up, "Kubeconfig": kubeconfig, "Worker": False}))
-        return 7 if stopped.exists() else 0
+        server = "Stopped" if left else up
+        print(json.dumps({"Name": profile, "Host": up, "Kubelet": up, "APIServer": server, "Kubeconfig": kubeconfig, "Worker": False}))
+        return 7 if server == "Stopped" else 0
     if command == "start":
         return _start(arguments, folder, own)
     if command == "stop":

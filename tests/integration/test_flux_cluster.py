@@ -56,16 +56,37 @@ def names(cluster: KwokLab) -> set[tuple[str, str]]:
     return {(path, item["metadata"]["name"]) for path in KINDS for item in cluster.api.list(path).get("items") or []}
 
 
-def test_only_the_needed_controllers_are_installed_from_the_named_registry_and_nothing_of_them_stays(cluster, tmp_path, manifests):
-    before = names(cluster)
+def flux_arm(cluster: KwokLab, tmp_path, manifests) -> tuple[ExistingLab, FluxClusterArm]:
+    """The arm in a lab of its own in that cluster, ready to install."""
     options = {"kubeconfig": cluster.kubeconfig, "confirm": "kwok-kjoule", "processes": cluster.directory}
     lab = ExistingLab(manifests, str(tmp_path), lab_id=f"flux-{os.getpid()}", options=options, ready_timeout=120.0)
     lab.fresh()
+    settings = {"interval_seconds": 5, "layout": "per-app", "timeout_seconds": 120, "flux": {"registry": "mirror.example/flux"}}
+    versions = {"source-controller-deployment": "v1.9.3", "kustomize-controller-deployment": "v1.9.6"}
+    arm = FluxClusterArm(Surroundings(lab, Actor(lab.command_environment(), 120), manifests, settings, lambda: None, versions=versions))
+    os.makedirs(arm._folder)
+    return lab, arm
+
+
+def test_what_was_applied_before_a_refusal_goes_as_well(cluster, tmp_path, manifests):
+    before = names(cluster)
+    broken = tmp_path / "kustomize-controller.deployment.yaml"
+    broken.write_text(broken.read_text().replace("replicas: 1", "replicas: -1"))
+    lab, arm = flux_arm(cluster, tmp_path, manifests)
     try:
-        settings = {"interval_seconds": 5, "layout": "per-app", "timeout_seconds": 120, "flux": {"registry": "mirror.example/flux"}}
-        versions = {"source-controller-deployment": "v1.9.3", "kustomize-controller-deployment": "v1.9.6"}
-        arm = FluxClusterArm(Surroundings(lab, Actor(lab.command_environment(), 120), manifests, settings, lambda: None, versions=versions))
-        os.makedirs(arm._folder)
+        with pytest.raises(KjouleError, match="kubectl apply --server-side failed"):
+            arm._install_controllers()
+        assert ("/api/v1/namespaces", "flux-system") in names(cluster)
+        arm.uninstall()
+    finally:
+        lab.discard()
+    assert names(cluster) == before
+
+
+def test_only_the_needed_controllers_are_installed_from_the_named_registry_and_nothing_of_them_stays(cluster, tmp_path, manifests):
+    before = names(cluster)
+    lab, arm = flux_arm(cluster, tmp_path, manifests)
+    try:
         # No container runs here, so there is no control group to read, and that is what the arm says.
         with pytest.raises(KjouleError, match="the CPU time of source-controller cannot be read on this host"):
             arm._install_controllers()

@@ -439,7 +439,10 @@ class FluxArm:
 
     def _wait(self, what: str, check: Callable[[], bool], process: str | None) -> None:
         deadline = time.monotonic() + self._s.timeout_seconds
-        while not check():
+        while True:
+            begin = time.monotonic()
+            if check():
+                return
             self._s.check()
             managed = self._processes.get(process) if process else None
             if managed is not None and not managed.alive():
@@ -449,7 +452,8 @@ class FluxArm:
             if time.monotonic() > deadline:
                 tail = managed.log_tail(5) if managed else ""
                 raise KjouleError(f"waited in vain until {what}", expected=f"at most {self._s.timeout_seconds:g} s", seen=tail or None)
-            time.sleep(0.03)
+            # Never longer at asking than at waiting: a slow host has better things to do until it is ready.
+            time.sleep(max(0.03, time.monotonic() - begin))
 
     @staticmethod
     def _http(url: str) -> str:

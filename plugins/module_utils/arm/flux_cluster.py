@@ -84,9 +84,7 @@ class FluxClusterArm(FluxArm):
         return addresses[0]
 
     def _install_controllers(self) -> None:
-        for item in self._apply(self._manifests()):
-            meta = item["metadata"]
-            self._s.lab.adopt(self._s.lab.api.path_for(item["apiVersion"], item["kind"], meta.get("namespace"), meta["name"]))
+        self._apply(self._manifests())
         self._wait_established()
         self._wait_available()
         self._find_pods()
@@ -119,16 +117,26 @@ class FluxClusterArm(FluxArm):
         versions = self._s.versions
         return {} if whole else {name: versions[f"{name}-deployment"] for name in CONTROLLERS if versions.get(f"{name}-deployment")}
 
-    def _apply(self, text: str) -> list[dict[str, Any]]:
+    def _apply(self, text: str) -> None:
+        """Apply it and make it the lab's. Where one of it is refused, what came before that is in the cluster all the same."""
         file = os.path.join(self._folder, "install.yaml")
         with open(file, "w", encoding="utf-8") as stream:
             stream.write(text)
         self._applied = True
-        answer = self._s.actor.run([self._s.lab.kubectl, "apply", "--server-side", "-o", "json", "-f", file])
-        listing = json.loads(answer)
+        try:
+            self._adopt(self._s.actor.run([self._s.lab.kubectl, "apply", "--server-side", "-o", "json", "-f", file]))
+        except KjouleError:
+            self._adopt(self._s.actor.run([self._s.lab.kubectl, "get", "--ignore-not-found", "-o", "json", "-f", file]))
+            raise
+
+    def _adopt(self, answer: str) -> None:
+        """Take over what kubectl has named, but for what is in the namespace, which goes with it."""
+        listing = json.loads(answer or '{"kind": "List", "items": []}')
         items: list[dict[str, Any]] = listing["items"] if listing.get("kind") == "List" else [listing]
-        # In the order in which they are to go: what is in the namespace goes with it, but definitions hold what Flux has made.
-        return [item for item in items if not item["metadata"].get("namespace")]
+        for item in items:
+            meta = item["metadata"]
+            if not meta.get("namespace"):
+                self._s.lab.adopt(self._s.lab.api.path_for(item["apiVersion"], item["kind"], None, meta["name"]))
 
     def _wait_available(self) -> None:
         def available() -> bool:

@@ -26,6 +26,7 @@ from ..energy.registry import choose_source
 from ..energy.source import Source
 from ..errors import KjouleError, PeriodInvalid
 from ..lab.api import ApiUnavailable, KubeApi
+from ..lab.base import READY_TIMEOUT_SECONDS
 from ..lab.identity import boot_id, identify, own_line
 from ..lab.provider import Lab, make_lab
 from .checks.quiet import QuietHost, failures
@@ -97,6 +98,7 @@ class Period:
             lab_id=lab_id(plan, item, state_dir),
             fixed_ports={name: port for name, port in ports.items() if name not in FLUX_PORTS},
             options=self.settings.get(self.settings["lab"]),
+            ready_timeout=max(READY_TIMEOUT_SECONDS, float(self.settings["timeout_seconds"])),
         )
         self._sampling = self.settings.get("sampling", "on") == "on"
         if not self._sampling and source is not None and source.kind == "gauge":

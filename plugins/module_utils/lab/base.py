@@ -16,6 +16,8 @@ from .api import KubeApi
 from .directory import labs_directory
 from .identity import ProcessIdentity, check_lab_id, marker_environment
 
+#: How long a lab may take to be ready, and to go, where nobody says otherwise.
+READY_TIMEOUT_SECONDS = 90.0
 DISCARD_GRACE_SECONDS = 0.1  # the data is thrown away, so there is nothing that a longer farewell could save
 
 

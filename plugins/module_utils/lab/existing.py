@@ -24,7 +24,7 @@ from ..energy.clocks import ProcessClock
 from ..energy.meter import Clock
 from ..errors import KjouleError
 from .api import ApiError, KubeApi
-from .base import DISCARD_GRACE_SECONDS, BaseLab, LabInfo
+from .base import DISCARD_GRACE_SECONDS, READY_TIMEOUT_SECONDS, BaseLab, LabInfo
 from .directory import create_lab_directory, remove_lab_directory, write_private
 from .identity import ProcessIdentity, find_marked, identify, owner, pids
 from .ports import holder
@@ -56,6 +56,10 @@ _PROCESSES = {
 #: Everything that a lab may have made, for the commands in messages.
 _KINDS = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings"
 _DAEMONS = ("kubelet", "containerd")
+#: What a cluster runs in as many pods as it likes (kubeadm: two of CoreDNS); each is a component.
+_REPLICATED = ("coredns",)
+#: Clusters of others may be busier than a lab that was made a moment ago.
+_REQUEST_SECONDS = 60.0
 
 
 class ExistingLab(BaseLab):
@@ -76,7 +80,7 @@ class ExistingLab(BaseLab):
         options: dict[str, str],
         fixed_ports: dict[str, int] | None = None,
         settle: float = 0.0,
-        ready_timeout: float = 90.0,
+        ready_timeout: float = READY_TIMEOUT_SECONDS,
     ) -> None:
         for name, next_step in (
             ("kubeconfig", "set kjoule_existing_kubeconfig to the kubeconfig of the cluster, on the host"),
@@ -107,7 +111,7 @@ class ExistingLab(BaseLab):
             config = self._read_kubeconfig()
             self._confirm(config)
             write_private(self.kubeconfig, json.dumps(config))
-            self._api = KubeApi.from_kubeconfig_json(config)
+            self._api = KubeApi.from_kubeconfig_json(config, timeout=_REQUEST_SECONDS)
             server = str(config["clusters"][0]["cluster"]["server"])
             self._wait_ready(server, begin + self.ready_timeout)
             self._find_processes(server)
@@ -246,7 +250,9 @@ class ExistingLab(BaseLab):
         return everyone
 
     def _take(self, everyone: dict[str, list[ProcessIdentity]]) -> None:
-        double = sorted(name for name, processes in everyone.items() if len(processes) > 1)
+        # Where one kubelet runs on this host, every pod is its.
+        many = _REPLICATED if len(everyone.get("kubelet", [])) == 1 else ()
+        double = sorted(name for name, processes in everyone.items() if len(processes) > 1 and name not in many)
         if double:
             raise KjouleError(
                 f"several processes on this host are called {', '.join(double)}, and whose they are cannot be told",
@@ -255,9 +261,10 @@ class ExistingLab(BaseLab):
                 next_step="set kjoule_existing_processes to what the command lines of this cluster's processes have in common",
             )
         for name, (component, role) in _PROCESSES.items():
-            if name in everyone:
-                self._components[component] = everyone[name][0]
-                self._roles[component] = role
+            for number, process in enumerate(sorted(everyone.get(name, []), key=lambda one: (one.start_ticks, one.pid)), start=1):
+                numbered = component if number == 1 else f"{component}-{number}"
+                self._components[numbered] = process
+                self._roles[numbered] = role
 
     # --- what is in it
 

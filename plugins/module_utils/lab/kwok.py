@@ -21,7 +21,7 @@ from typing import Any, Callable
 
 from ..errors import KjouleError
 from .api import ApiError, ApiUnavailable, KubeApi
-from .base import DISCARD_GRACE_SECONDS, BaseLab, LabInfo
+from .base import DISCARD_GRACE_SECONDS, READY_TIMEOUT_SECONDS, BaseLab, LabInfo
 from .directory import create_lab_directory, remove_lab_directory
 from .identity import find_marked, owner
 from .ports import LOOPBACK, free_ports, is_loopback, listening
@@ -81,7 +81,7 @@ class KwokLab(BaseLab):
         fixed_ports: dict[str, int] | None = None,
         nodes: int = 1,
         settle: float = 0.0,
-        ready_timeout: float = 90.0,
+        ready_timeout: float = READY_TIMEOUT_SECONDS,
     ) -> None:
         missing = [name for name in BINARIES if not binaries.get(name)]
         if missing:

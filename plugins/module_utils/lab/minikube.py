@@ -30,6 +30,8 @@ from .process import cannot_start
 DRIVERS = ("kvm2", "docker", "none")
 RUNTIMES = ("containerd", "docker", "cri-o")
 _NO_PROFILE = 85
+#: How long an API server may be silent beside a kubelet that runs: minikube waits for it for some seconds only, and then calls it stopped.
+_SILENT_SECONDS = 60.0
 _ERROR_EVENT = "io.k8s.sigs.minikube.error"
 #: Exit statuses by tens: what went wrong, and what to do.
 _CLASSES = {
@@ -122,7 +124,17 @@ class Minikube:
             ) from error
 
     def state(self) -> str:
-        """``running``, ``stopped`` or ``absent``. A cluster of which a part is down counts as stopped: starting it brings it back."""
+        """``running``, ``stopped`` or ``absent``. A cluster of which a part is down counts as stopped: starting it brings it back.
+
+        An API server that is only slow is not down, and starting its cluster again would take it down: it is asked for a while.
+        """
+        deadline = time.monotonic() + _SILENT_SECONDS
+        while (seen := self._status()) == "silent" and time.monotonic() < deadline:
+            time.sleep(1.0)
+        return "stopped" if seen == "silent" else seen
+
+    def _status(self) -> str:
+        """As ``state``, and ``silent`` where only an API server does not answer."""
         done = self._run(["status", "-o", "json"], timeout=120)
         if done.returncode == _NO_PROFILE:
             return "absent"
@@ -134,8 +146,9 @@ class Minikube:
         nodes = answer if isinstance(answer, list) else [answer or {"Host": "Nonexistent"}]
         if all(node.get("Host") == "Nonexistent" for node in nodes):
             return "absent"
-        up = all(node.get("Host") == "Running" and node.get("Kubelet") == "Running" for node in nodes)
-        return "running" if up and all(node.get("Worker") or node.get("APIServer") == "Running" for node in nodes) else "stopped"
+        if not all(node.get("Host") == "Running" and node.get("Kubelet") == "Running" for node in nodes):
+            return "stopped"
+        return "running" if all(node.get("Worker") or node.get("APIServer") == "Running" for node in nodes) else "silent"
 
     def is_ours(self) -> bool:
         return os.path.exists(self._mark())

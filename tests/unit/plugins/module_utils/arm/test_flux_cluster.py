@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import uuid
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +15,10 @@ from ansible_collections.kjoule.bench.plugins.module_utils.arm.base import Surro
 from ansible_collections.kjoule.bench.plugins.module_utils.arm.flux_cluster import FluxClusterArm, accounts, kustomization, select
 from ansible_collections.kjoule.bench.plugins.module_utils.arm.registry import make_arm
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment.workload import Workload
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.api import ApiError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import find_marked, marker_environment
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.ports import free_ports
 
 INSTALL = """---
 apiVersion: v1
@@ -96,6 +101,46 @@ def test_the_repository_has_a_name_that_cannot_be_guessed(tmp_path):
     one, other = arm(tmp_path)._prefix, arm(tmp_path)._prefix
     assert one != other
     assert len(one.split("/")[0]) == 32
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """An arm with two repositories for the apps, and its git server, a real one."""
+    lab_id = f"unit-{uuid.uuid4().hex}"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **marker_environment(lab_id)}
+    one = arm(tmp_path, repositories=2, timeout_seconds=20.0)
+    one._s.lab.lab_id, one._s.lab.command_environment = lab_id, lambda: dict(environment)
+    one._s.actor.environment.update(environment)
+    os.makedirs(one._folder)
+    one._ports = free_ports(["git-server"])
+    try:
+        one._start_git()
+        for name in ("apps-1", "apps-2", "fleet"):
+            one._commit(name, "bootstrap")
+        yield one
+    finally:
+        one.uninstall()
+        assert find_marked(lab_id) == []
+
+
+def test_with_several_repositories_each_is_fetched_under_that_name_and_none_without_it(serving):
+    handle = serving.deliver(Workload({"kind": "generated", "apps": 3, "replicas": 1, "seed": 1}, 2).deploy())
+    environment = serving._s.actor.environment
+
+    def head(url):
+        return subprocess.run(["git", "ls-remote", url, "refs/heads/main"], env=environment, capture_output=True, text=True, check=False)
+
+    # What Flux is told to fetch: the first by the bootstrap, the others by what is in the first.
+    told = {"fleet": serving._git_repository("fleet")}
+    for name in ("apps-1", "apps-2"):
+        with open(serving._cluster_file(f"source-{name}"), encoding="utf-8") as stream:
+            told[name] = json.load(stream)
+    for name, item in told.items():
+        url = item["spec"]["url"]
+        assert f"/{serving._prefix}{name}.git" in url
+        assert head(url).stdout.split()[0] == handle[name]
+        assert head(url.replace(serving._prefix, "")).returncode != 0
+    assert {serving._home(f"app-000{number}") for number in (1, 2, 3)} == {"apps-1", "apps-2"}
 
 
 @pytest.mark.parametrize("nodes", [0, 2])

@@ -197,6 +197,7 @@ def test_a_source_that_tells_watts_is_refused_without_sampling(monkeypatch, tmp_
         "lab": "kwok",
         "sample_seconds": 0.01,
         "sampling": "off",
+        "timeout_seconds": 60,
     }
     monkeypatch.setattr(module, "make_lab", lambda *_arguments, **_options: StubLab())
     item = {"period_id": "b01-p1-a1", "block": 1, "position": 1, "attempt": 1, "arm": "flux", "label": "flux"}

@@ -80,7 +80,7 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch):
     world = Cluster()
-    monkeypatch.setattr(existing.KubeApi, "from_kubeconfig_json", lambda _config: world)
+    monkeypatch.setattr(existing.KubeApi, "from_kubeconfig_json", lambda _config, **_options: world)
     monkeypatch.setattr(existing, "holder", lambda _port: (os.getpid(), "kube-apiserver"))
     monkeypatch.setattr(existing, "pids", lambda: iter([os.getpid()]))
     monkeypatch.setattr(existing, "identify", lambda pid: existing.ProcessIdentity(pid, 1, "/usr/bin/kube-apiserver"))
@@ -203,6 +203,19 @@ def test_processes_that_could_be_of_another_cluster_are_refused(cluster, make, t
     lab.fresh()
     assert lab.components()["etcd"].pid == 12
     lab.discard()
+
+
+def test_the_replicas_of_coredns_are_components_each_where_one_kubelet_runs(cluster, make, tmp_path, monkeypatch):
+    exes = {os.getpid(): "/usr/bin/kube-apiserver", 12: "/coredns", 11: "/coredns", 13: "/usr/bin/kubelet"}
+    monkeypatch.setattr(existing, "pids", lambda: iter(exes))
+    monkeypatch.setattr(existing, "identify", lambda pid: existing.ProcessIdentity(pid, 1, exes[pid]))
+    lab = make()
+    lab.fresh()
+    assert {name: process.pid for name, process in lab.components().items() if "dns" in name} == {"coredns": 11, "coredns-2": 12}
+    assert lab.component_roles()["coredns-2"] == "cluster"
+    lab.discard()
+    del exes[13]
+    refused(cluster, make(), r"several processes.*called coredns.*pids 12, 11", tmp_path)
 
 
 def test_a_namespace_in_use_is_refused(cluster, make, tmp_path):

@@ -10,6 +10,7 @@ import json
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab import minikube as module
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube import Image, Minikube, Wanted, drift, error_event, start_arguments
 from harness.minikube_double import READY, Double
 
@@ -45,6 +46,16 @@ def test_a_cluster_goes_through_its_states_and_a_second_call_changes_nothing(dou
     ]
     changing = [call.split()[0] for call in double.calls if call.split()[0] not in ("profile", "status")]
     assert changing == ["start", "stop", "start", "delete"]
+
+
+def test_an_api_server_that_is_slow_to_answer_is_asked_again_and_its_cluster_not_started_again(double, monkeypatch):
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    minikube(double).ensure("started", KVM)
+    double.silence(2)
+    assert minikube(double).ensure("started", KVM).changed is False
+    monkeypatch.setattr(module, "_SILENT_SECONDS", 0.0)
+    double.silence(1)
+    assert minikube(double).state() == "stopped"
 
 
 def test_check_mode_tells_and_does_nothing(double):
