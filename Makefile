@@ -126,7 +126,7 @@ test-vm: setup-dev ## What needs a kernel of its own, in a virtual machine; need
 	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s vm
 	@MOLECULE_GLOB='molecule/*/molecule.yml' KJOULE_MACHINE=vm molecule test -s site
 
-test-node: setup-dev ## A node where pods run, in a virtual machine; needs root, qemu, debootstrap and KJOULE_NODE_PARTS
+test-node: setup-dev ## A node where pods run, in a virtual machine; needs root, qemu, debootstrap and a C compiler
 	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s node
 
 bench: setup-dev ## How long a lab and an analysis take, how far off energy readers are, what measuring costs

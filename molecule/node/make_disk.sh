@@ -2,10 +2,8 @@
 # make_disk.sh <folder> <parts>: make <folder>/{disk.raw,vmlinuz,initrd,key}, a Debian on which minikube (driver none) or kubeadm finds what
 # it needs and nothing is fetched: containerd runs, and /opt/parts holds the node's binaries and images, with SHA256SUMS.
 #
-# <parts> holds, as their projects release them (or built from their Go modules): minikube, kubelet, kubeadm, kubectl, kube-proxy,
-# kube-apiserver, kube-controller-manager, kube-scheduler, etcd, coredns, containerd, containerd-shim-runc-v2, ctr, crictl,
-# source-controller, kustomize-controller and the CRDs and deployments of the two (*.yaml). The images are made here of these binaries, by
-# image.py, under the names that kubeadm and Flux ask for.
+# <parts> holds, as their projects release them or built from their Go modules (tasks/parts.yml does that), what $binaries and $manifests
+# name. The images are made here of these binaries, by image.py, under the names that kubeadm and Flux ask for (vars/main.yml).
 # Needs root (debootstrap), debootstrap, e2fsprogs, gcc with a static libc, openssh-client, python3.
 set -euo pipefail
 folder=$1 parts=$(realpath "$2")
@@ -13,6 +11,7 @@ here=$(realpath "$(dirname "$0")")
 suite=${KJOULE_DISK_SUITE:-bookworm}
 mirror=${KJOULE_DISK_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n 1)}
 kubernetes=v1.36.1
+declare -A flux=([source-controller]=v1.9.3 [kustomize-controller]=v1.9.6)
 packages=systemd-sysv,systemd,dbus,udev,linux-image-cloud-amd64,initramfs-tools,openssh-server,iproute2,iptables,ca-certificates,curl,procps,kmod,runc
 packages=$packages,containernetworking-plugins,busybox-static,socat,conntrack,ethtool,ebtables,util-linux,netbase,libpam-systemd,python3,git,sudo
 
@@ -21,7 +20,8 @@ for command in debootstrap mke2fs gcc ssh-keygen python3; do
   command -v "$command" > /dev/null || { echo "make_disk.sh: no $command. Next: apt install debootstrap e2fsprogs gcc libc6-dev openssh-client" >&2; exit 1; }
 done
 binaries="minikube kubelet kubeadm kubectl kube-proxy kube-apiserver kube-controller-manager kube-scheduler etcd coredns containerd containerd-shim-runc-v2 ctr crictl source-controller kustomize-controller"
-for name in $binaries source-controller.crds.yaml kustomize-controller.crds.yaml source-controller.deployment.yaml kustomize-controller.deployment.yaml; do
+manifests=$(for name in "${!flux[@]}"; do echo "$name.crds.yaml" "$name.deployment.yaml"; done)
+for name in $binaries $manifests; do
   [ -e "$parts/$name" ] || { echo "make_disk.sh: no $name in $parts. Next: put it there; the head of $0 says what is needed" >&2; exit 1; }
 done
 umask 022
@@ -51,8 +51,8 @@ image kube-proxy --tag "$registry/kube-proxy:$kubernetes" --file "$parts/kube-pr
 image etcd --tag "$registry/etcd:3.6.8-0" --file "$parts/etcd=/usr/local/bin/etcd"
 image coredns --tag "$registry/coredns/coredns:v1.14.2" --file "$parts/coredns=/coredns" --entrypoint /coredns
 image pause --tag "$registry/pause:3.10.2" --tag "$registry/pause:3.10.1" --tag "$registry/pause:3.10" --file "$work/pause=/pause" --entrypoint /pause
-for name in source-controller kustomize-controller; do
-  image "$name" --tag "ghcr.io/fluxcd/$name:$(cat "$parts/$name.version")" --file "$parts/$name=/usr/local/bin/$name" --directory /tmp --directory /data \
+for name in "${!flux[@]}"; do
+  image "$name" --tag "ghcr.io/fluxcd/$name:${flux[$name]}" --file "$parts/$name=/usr/local/bin/$name" --directory /tmp --directory /data \
     --entrypoint "/usr/local/bin/$name" --user 65534:65534
 done
 # The workload: a shell that counts. Several names of one image, so that an update of the image has something to go to.
@@ -62,6 +62,8 @@ bin=$root/usr/local/bin
 install -m 0755 -t "$bin" "$parts"/{containerd,containerd-shim-runc-v2,ctr,crictl,kubectl}
 install -m 0755 -t "$opt" "$parts"/{minikube,kubelet,kubeadm,kubectl}
 install -m 0644 -t "$opt" "$parts"/*.yaml
+# Probes that are patient: under emulation a controller may need half a minute before it answers, and would be ended for that.
+sed -i 's/^\( *\)livenessProbe:$/&\n\1  failureThreshold: 30\n\1  timeoutSeconds: 10/' "$opt"/*.deployment.yaml
 # kubeadm, told to be patient: under emulation the API server takes minutes to answer, and minikube's configuration of kubeadm gives it one.
 mv "$opt/kubeadm" "$opt/kubeadm.real"
 install -m 0755 /dev/stdin "$opt/kubeadm" <<'WRAPPER'
