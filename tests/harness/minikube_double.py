@@ -45,9 +45,12 @@ class Double:
     def fail(self, status: int, message: str, advice: str = "") -> None:
         (self.folder / "fail.json").write_text(json.dumps({"status": status, "message": message, "advice": advice}))
 
-    def silence(self, times: int) -> None:
-        """The next so many times that it is asked for its status the API server does not answer."""
-        (self.folder / "silent.json").write_text(json.dumps(times))
+    def silence(self, times: int, *, refused: bool = False) -> None:
+        """The next so many times that it is asked for its status the API server does not answer, or refuses to tell its health (403).
+
+        Of the second, minikube makes null and the exit status 7.
+        """
+        (self.folder / "silent.json").write_text(json.dumps({"times": times, "refused": refused}))
 
     @property
     def calls(self) -> list[str]:
@@ -92,8 +95,12 @@ def _minikube(arguments: list[str], folder: Path) -> int:
             return 85
         up = "Stopped" if stopped.exists() else "Running"
         silent = folder / "silent.json"
-        left = json.loads(silent.read_text()) if silent.exists() else 0
-        silent.write_text(json.dumps(max(left - 1, 0)))
+        told = json.loads(silent.read_text()) if silent.exists() else {"times": 0, "refused": False}
+        left = told["times"]
+        silent.write_text(json.dumps({**told, "times": max(left - 1, 0)}))
+        if left and told["refused"]:
+            print("null")
+            return 7
         kubeconfig = "Stopped" if stopped.exists() else "Configured"
         server = "Stopped" if left else up
         print(json.dumps({"Name": profile, "Host": up, "Kubelet": up, "APIServer": server, "Kubeconfig": kubeconfig, "Worker": False}))

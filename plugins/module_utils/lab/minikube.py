@@ -126,15 +126,17 @@ class Minikube:
     def state(self) -> str:
         """``running``, ``stopped`` or ``absent``. A cluster of which a part is down counts as stopped: starting it brings it back.
 
-        An API server that is only slow is not down, and starting its cluster again would take it down: it is asked for a while.
+        An API server that is only slow is not down, and starting its cluster again would take it down: it is asked for a while. So is
+        minikube when it says null, which it does where a machine is gone, but also, with the driver none, while the API server refuses
+        to tell its health because its roles are not there yet.
         """
         deadline = time.monotonic() + _SILENT_SECONDS
-        while (seen := self._status()) == "silent" and time.monotonic() < deadline:
+        while (seen := self._status()) in ("silent", "null") and time.monotonic() < deadline:
             time.sleep(1.0)
-        return "stopped" if seen == "silent" else seen
+        return {"silent": "stopped", "null": "absent"}.get(seen, seen)
 
     def _status(self) -> str:
-        """As ``state``, and ``silent`` where only an API server does not answer."""
+        """As ``state``, and ``silent`` where only an API server does not answer, ``null`` where minikube cannot tell anything."""
         done = self._run(["status", "-o", "json"], timeout=120)
         if done.returncode == _NO_PROFILE:
             return "absent"
@@ -142,8 +144,9 @@ class Minikube:
             answer = json.loads(done.stdout)
         except ValueError as error:
             raise self._failed("status", done, expected="JSON") from error
-        # null: a profile whose machine is gone.
-        nodes = answer if isinstance(answer, list) else [answer or {"Host": "Nonexistent"}]
+        if answer is None:
+            return "null"
+        nodes = answer if isinstance(answer, list) else [answer]
         if all(node.get("Host") == "Nonexistent" for node in nodes):
             return "absent"
         if not all(node.get("Host") == "Running" and node.get("Kubelet") == "Running" for node in nodes):

@@ -48,14 +48,15 @@ def test_a_cluster_goes_through_its_states_and_a_second_call_changes_nothing(dou
     assert changing == ["start", "stop", "start", "delete"]
 
 
-def test_an_api_server_that_is_slow_to_answer_is_asked_again_and_its_cluster_not_started_again(double, monkeypatch):
+@pytest.mark.parametrize(("refused", "in_the_end"), [(False, "stopped"), (True, "absent")])
+def test_an_api_server_that_is_slow_to_answer_is_asked_again_and_its_cluster_not_started_again(double, monkeypatch, refused, in_the_end):
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
     minikube(double).ensure("started", KVM)
-    double.silence(2)
+    double.silence(2, refused=refused)
     assert minikube(double).ensure("started", KVM).changed is False
     monkeypatch.setattr(module, "_SILENT_SECONDS", 0.0)
-    double.silence(1)
-    assert minikube(double).state() == "stopped"
+    double.silence(1, refused=refused)
+    assert minikube(double).state() == in_the_end
 
 
 def test_check_mode_tells_and_does_nothing(double):
