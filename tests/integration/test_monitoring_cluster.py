@@ -23,7 +23,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.artifact.origins impo
 from ansible_collections.kjoule.bench.plugins.module_utils.artifact.settings import Settings
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES, KwokLab
-from test_monitoring import changed, run_tasks
+from test_monitoring import ROOT, changed, run_tasks
 from tiny import binaries, wait_until
 
 pytestmark = pytest.mark.integration
@@ -134,10 +134,10 @@ def mark(path):
 def run(cluster, tmp_path, monkeypatch):
     """Plays tasks: how many changed something, and what was said."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the client of the modules keeps what it has seen of an API server
-    where = {f"{role}_cluster_kubeconfig": cluster.kubeconfig for role in TASKS}
+    where = {"kepler_cluster_kubeconfig": cluster.kubeconfig, "kjoule_lab": "existing", "kjoule_existing_kubeconfig": cluster.kubeconfig}
 
     def play(*tasks):
-        variables = {**where, "kepler_cluster_image": "mirror.example/kepler:v0.11.4", "monitoring_place": "cluster"}
+        variables = {**where, "kepler_cluster_image": "mirror.example/kepler:v0.11.4", "kjoule_monitoring_place": "cluster"}
         done = run_tasks(tmp_path, list(tasks), variables)
         return changed(done), done.stdout
 
@@ -203,8 +203,9 @@ def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own
         source = grafana["datasources"]["datasources.yaml"]["datasources"][0]
         assert source["url"] == "http://kjoule-prometheus-server.kjoule-monitoring.svc"
         boards = cluster.api.get("/api/v1/namespaces/kjoule-monitoring/configmaps/kjoule-dashboards")["data"]
-        own = Path(__file__).resolve().parents[2] / "roles/monitoring/files/dashboards"
+        own = ROOT / "roles/monitoring/files/dashboards"
         assert boards == {path.name: path.read_text(encoding="utf-8") for path in own.glob("*.json")}
-        away = include("monitoring", monitoring_cluster_state="absent")
+        teardown = {"ansible.builtin.include_tasks": str(ROOT / "playbooks/tasks/teardown_stack.yml")}
+        away = {**teardown, "vars": {"kjoule_monitoring": True, "ansible_become": False}}
         assert run(away, away)[0] == 2  # releases and namespace; the second time nothing is there
     assert "kjoule-monitoring" not in namespaces(cluster)
