@@ -77,8 +77,9 @@ def virtualization(root: str = "/") -> dict[str, Any]:
     """Where this host runs and whether it can run virtual machines.
 
     ``role``: host or guest. ``hypervisor``: kvm, qemu (emulation: its time is not that of a real machine), or the vendor's word.
-    ``extension``: vmx (VT-x), svm (AMD-V) or None. ``kvm``: whether /dev/kvm is there. ``nested``: whether guests may have guests of
-    their own; None when KVM is not loaded.
+    ``extension``: vmx (VT-x), svm (AMD-V) or None. ``kvm``: whether /dev/kvm is there with a driver behind it; the device alone is made at
+    boot for any kernel that has the module kvm, loaded or not (kmod static-nodes). ``nested``: whether guests may have guests of their
+    own; None when KVM is not loaded.
     """
     cpuinfo = read_text(root, "/proc/cpuinfo") or ""
     flags: set[str] = set()
@@ -107,6 +108,6 @@ def virtualization(root: str = "/") -> dict[str, Any]:
         "role": "guest" if hypervisor else "host",
         "hypervisor": hypervisor,
         "extension": next((flag for flag in ("vmx", "svm") if flag in flags), None),
-        "kvm": os.path.exists(inside(root, "/dev/kvm")),
+        "kvm": all(os.path.exists(inside(root, path)) for path in ("/dev/kvm", "/sys/class/misc/kvm")),
         "nested": nested,
     }

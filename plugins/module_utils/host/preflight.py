@@ -113,9 +113,10 @@ def check_virtualization(root: str) -> None:
         )
     if not seen["kvm"]:
         module = {"vmx": "kvm_intel", "svm": "kvm_amd"}[seen["extension"]]
+        device = os.path.exists(inside(root, "/dev/kvm"))
         raise KjouleError(
-            "this host has no /dev/kvm",
+            "nothing answers behind /dev/kvm of this host" if device else "this host has no /dev/kvm",
             expected=f"the module {module}",
-            seen="a processor that could, and no device",
+            seen=f"a processor that could, and {'a device without a driver' if device else 'no device'}",
             next_step=f"modprobe {module}; where that fails, virtualisation is switched off in the firmware, or the module is forbidden",
         )

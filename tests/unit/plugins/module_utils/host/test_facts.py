@@ -102,6 +102,7 @@ def test_a_machine_in_a_machine_is_recognised_and_emulation_told_from_kvm(tmp_pa
 @pytest.mark.parametrize(("text", "nested"), [("Y\n", True), ("1\n", True), ("N\n", False), ("0\n", False)])
 def test_guests_of_guests_are_told(tmp_path: Path, text: str, nested: bool) -> None:
     put(tmp_path, "/dev/kvm")
+    put(tmp_path, "/sys/class/misc/kvm/uevent")
     put(tmp_path, "/sys/module/kvm_amd/parameters/nested", text)
     seen = facts.virtualization(str(tmp_path))
     assert (seen["kvm"], seen["nested"]) == (True, nested)
