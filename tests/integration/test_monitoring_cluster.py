@@ -32,6 +32,7 @@ pytestmark = pytest.mark.integration
 HELM_CONTROLLER = "github.com/fluxcd/helm-controller@v1.6.3"
 RELEASES = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/kjoule-monitoring/helmreleases"
 REPOSITORIES = "/apis/source.toolkit.fluxcd.io/v1/namespaces/kjoule-monitoring/helmrepositories"
+IMAGE = {"kepler_cluster_image": "mirror.example/kepler:v0.11.4"}
 TASKS = {"kepler": "cluster", "monitoring": "main"}
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
@@ -57,10 +58,20 @@ def definitions():
     return [found["HelmRelease"], found["HelmRepository"]]
 
 
+class MixedLab(KwokLab):
+    """Of its nodes kwok runs those that it made itself, so that others can be a double's."""
+
+    def _configuration(self):
+        given = super()._configuration()
+        flags = {"manage-all-nodes": "false", "manage-nodes-with-annotation-selector": "kwok.x-k8s.io/node=fake"}
+        patch = {"name": "kwok-controller", "extraArgs": [{"key": key, "value": value} for key, value in flags.items()]}
+        return {**given, "componentsPatches": [*given["componentsPatches"], patch]}
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     paths = {name: path for name, path in binaries().items() if name in BINARIES}
-    with KwokLab(paths, str(tmp_path_factory.mktemp("somebody")), lab_id=f"monitored-{os.getpid()}", ready_timeout=240.0) as lab:
+    with MixedLab(paths, str(tmp_path_factory.mktemp("somebody")), lab_id=f"monitored-{os.getpid()}", ready_timeout=240.0) as lab:
         yield lab
 
 
@@ -75,6 +86,56 @@ def flux(cluster, definitions):
         pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "manager", "image": f"mirror.example/{name}"}]}}
         spec = {"selector": {"matchLabels": labels}, "template": pod}
         cluster.api.create("/apis/apps/v1/namespaces/flux-system/deployments", {"metadata": {"name": name}, "spec": spec})
+
+
+class Kubelet:
+    """The double of a kubelet, for a node that kwok does not manage: it says of each pod what the image's name asks for.
+
+    ``missing``: it cannot be had; ``crashing``: it ends again and again; all others are ready.
+    """
+
+    def __init__(self, cluster: KwokLab, name: str) -> None:
+        self.api, self.name = cluster.api, name
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> Kubelet:
+        self.api.create("/api/v1/nodes", {"metadata": {"name": self.name, "labels": {"kubernetes.io/hostname": self.name}}})
+        resources = {"cpu": "4", "memory": "4Gi", "pods": "10"}
+        status = {"allocatable": resources, "capacity": resources, "conditions": [{"type": "Ready", "status": "True"}]}
+        self.api.patch(f"/api/v1/nodes/{self.name}/status", {"status": status})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.api.delete(f"/api/v1/nodes/{self.name}")
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.wait(0.1):
+            for pod in items(self.api, "/api/v1/pods"):
+                if pod["spec"].get("nodeName") == self.name:
+                    with contextlib.suppress(KjouleError):
+                        self._tell(pod)
+
+    def _tell(self, pod) -> None:
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+        if pod["metadata"].get("deletionTimestamp"):
+            self.api.request("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0})
+            return
+        image = pod["spec"]["containers"][0]["image"]
+        ready = "missing" not in image and "crashing" not in image
+        container = {"name": "kepler", "image": image, "imageID": "", "ready": ready, "restartCount": 0, "state": {"running": {}}}
+        if "missing" in image:
+            container["state"] = {"waiting": {"reason": "ErrImagePull", "message": "no such host"}}
+        if "crashing" in image:
+            container["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
+            container["lastState"] = {"terminated": {"exitCode": 1, "reason": "Error", "message": "no RAPL zones found\n"}}
+        conditions = [{"type": kind, "status": str(ready)} for kind in ("Ready", "ContainersReady")]
+        status = {"phase": "Running" if ready else "Pending", "containerStatuses": [container]}
+        if (pod.get("status") or {}).get("containerStatuses") is None:
+            self.api.patch(f"{path}/status", {"status": {**status, "conditions": conditions}})
 
 
 class HelmController:
@@ -117,7 +178,7 @@ def namespaces(cluster):
 
 
 def include(role, **variables):
-    return {"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": TASKS[role]}, "vars": variables}
+    return {"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": TASKS[role]}, "vars": {**IMAGE, **variables}}
 
 
 def refused(name, role, **variables):
@@ -137,8 +198,7 @@ def run(cluster, tmp_path, monkeypatch):
     where = {"kepler_cluster_kubeconfig": cluster.kubeconfig, "kjoule_lab": "existing", "kjoule_existing_kubeconfig": cluster.kubeconfig}
 
     def play(*tasks):
-        variables = {**where, "kepler_cluster_image": "mirror.example/kepler:v0.11.4", "kjoule_monitoring_place": "cluster"}
-        done = run_tasks(tmp_path, list(tasks), variables)
+        done = run_tasks(tmp_path, list(tasks), {**where, "kjoule_monitoring_place": "cluster"})
         return changed(done), done.stdout
 
     return play
@@ -163,6 +223,44 @@ def test_without_flux_kepler_comes_and_the_charts_are_refused_by_what_is_missing
     seen = cluster.api.get("/apis/apps/v1/namespaces/kjoule-kepler/daemonsets/kepler")
     assert seen["status"]["desiredNumberScheduled"] == nodes > 0
     assert seen["spec"]["template"]["spec"]["containers"][0]["image"] == "mirror.example/kepler:v0.11.4"
+
+
+def rights(cluster):
+    kinds = [f"/apis/rbac.authorization.k8s.io/v1/{plural}" for plural in ("clusterroles", "clusterrolebindings")]
+    return {item["metadata"]["name"] for kind in kinds for item in items(cluster.api, kind) if "kepler" in item["metadata"]["name"]}
+
+
+def test_a_kepler_that_cannot_run_is_told_with_the_reason_and_the_cluster_is_as_it_was(cluster, run):
+    """The node is a double (Kubelet), all else is real."""
+
+    def tried(name, image, **more):
+        return refused(name, "kepler", kepler_cluster_image=f"mirror.example/{image}:v0.11.4", **more)
+
+    away = include("kepler", kepler_cluster_state="absent")
+    with Kubelet(cluster, "node-double"):
+        _count, said = run(away, tried("fresh", "missing"), tried("crash", "crashing"))
+        assert re.search(
+            r'"fresh: Kepler in the cluster: the image mirror.example/missing:v0.11.4 is not to be had: '
+            r"expected one that the node has, or can pull, saw kepler-\w+: ErrImagePull no such host. "
+            r"Next: set kepler_cluster_image .*what was put in was taken away again",
+            said,
+        ), said
+        assert re.search(
+            r'"crash: .*image mirror.example/crashing:v0.11.4 ends again and again: .*saw kepler-\w+: CrashLoopBackOff, exit status 1, '
+            r"last words: no RAPL zones found. Next: kubectl logs -n kjoule-kepler --previous kepler-",
+            said,
+        ), said
+        assert "kjoule-kepler" not in namespaces(cluster)
+        assert rights(cluster) == set()
+        # One that runs is brought back.
+        _count, said = run(include("kepler"), tried("update", "missing"))
+        assert re.search(r'"update: .*mirror.example/missing:v0.11.4 is not to be had.*that was there before was brought back', said), said
+        path = "/apis/apps/v1/namespaces/kjoule-kepler/daemonsets/kepler"
+        assert cluster.api.get(path)["spec"]["template"]["spec"]["containers"][0]["image"] == "mirror.example/kepler:v0.11.4"
+        wait_until(lambda: cluster.api.get(path)["status"].get("numberReady") == len(items(cluster.api, "/api/v1/nodes")))
+        run(away)
+    assert "kjoule-kepler" not in namespaces(cluster)
+    assert rights(cluster) == set()
 
 
 def test_a_namespace_of_somebody_else_is_left_alone_while_kepler_goes_without_a_trace(cluster, flux, run):

@@ -17,5 +17,8 @@ def test_an_image_on_its_way_is_waited_for():
 
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"])
 def test_one_that_is_not_to_be_had_is_named_with_its_pod_and_the_next_step(reason):
-    with pytest.raises(KjouleError, match=rf"the image r/web:1 is not to be had: saw web-1: {reason} no route\. Next: load it"):
+    with pytest.raises(
+        KjouleError,
+        match=rf"r/web:1 is not to be had: expected one that the node has, or can pull, saw web-1: {reason} no route\. Next: load it",
+    ):
         refuse_missing_images([pod(reason, "no route")], "load it")
