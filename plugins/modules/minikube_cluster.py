@@ -187,7 +187,9 @@ ready_seconds:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube import DRIVERS, RUNTIMES, Image, Minikube, Wanted
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube import Minikube
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube_profile import DRIVERS, RUNTIMES, Wanted
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube_supplies import Image
 
 ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["present", "started", "stopped", "absent"], "default": "present"},

@@ -9,7 +9,8 @@ import shutil
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube import Minikube, Wanted
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube import Minikube
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube_profile import Wanted
 
 pytestmark = pytest.mark.integration
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A minikube cluster: present, started, stopped, absent; with a home and a kubeconfig of its own, so that nothing of a user's is touched.
 
-minikube is asked through what it documents: the JSON of ``profile list`` and ``status``, the CloudEvents of ``start -o json``, and exit
-statuses by class (pkg/minikube/reason/exitcodes.go). Two things it does not tell are established here: ``start`` on a profile of another
-configuration only warns, so the profile is compared first; and its wait ends before CoreDNS runs, so readiness is read from the cluster.
+minikube is asked through what it documents: the JSON of ``profile list`` and ``status``, and calls as in minikube_command. Its wait ends
+before CoreDNS runs, so readiness is read from the cluster.
 """
 
 from __future__ import annotations
@@ -12,67 +11,20 @@ import contextlib
 import fcntl
 import json
 import os
-import platform
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..artifact.files import hash_file
-from ..child import run_child
 from ..errors import KjouleError
 from .images import refuse_missing_images
-from .process import cannot_start
+from .minikube_command import NO_PROFILE, MinikubeCommand
+from .minikube_profile import Wanted, drift, start_arguments
+from .minikube_supplies import Image, place_files, place_images, verify
 
-DRIVERS = ("kvm2", "docker", "none")
-RUNTIMES = ("containerd", "docker", "cri-o")
-_NO_PROFILE = 85
 #: How long an API server may be silent beside a kubelet that runs: minikube waits for it for some seconds only, and then calls it stopped.
 _SILENT_SECONDS = 60.0
-_ERROR_EVENT = "io.k8s.sigs.minikube.error"
-#: Exit statuses by tens: what went wrong, and what to do.
-_CLASSES = {
-    1: ("minikube could not do it", "read its message"),
-    2: ("this machine is too small for it", "give the profile less (minikube_lab_cpus, minikube_lab_memory_mb), or take a larger host"),
-    3: ("the machine of the profile failed", "read its message; `minikube logs` tells more"),
-    4: (
-        "a file or an image is not to be had",
-        "name it in minikube_lab_files or minikube_lab_images, or open the way to it",
-    ),
-    5: ("the driver failed", "correct what it names; for kvm2 the role kvm prepares a host"),
-    6: ("what the driver needs is not there or does not run", "install or start what it names; for kvm2 the role kvm does"),
-    7: ("the network of this host is in the way", "correct what it names"),
-    8: ("the guest failed", "read its message; `minikube logs` tells more"),
-    9: ("the container runtime failed", "look at the runtime's own log"),
-    10: ("the control plane did not come up", "read its message; `minikube logs` tells more"),
-}
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the profile is to be. None means that minikube decides, and is not compared. ``extra_config``: ``component.key=value``."""
-
-    driver: str
-    kubernetes_version: str
-    container_runtime: str = "containerd"
-    cpus: int | None = None
-    memory_mb: int | None = None
-    disk_mb: int | None = None
-    nodes: int = 1
-    image_repository: str = ""
-    extra_config: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Image:
-    """A docker archive on the host, with its sha256 and the names of the image in it."""
-
-    archive: str
-    sha256: str
-    names: tuple[str, ...]
 
 
 @dataclass
@@ -91,9 +43,10 @@ class Minikube:
     """One profile. ``home`` holds everything that minikube keeps, and the kubeconfig; ``kubectl`` reads readiness."""
 
     def __init__(self, command: str, kubectl: str, home: str, profile: str, timeout_seconds: float = 900.0) -> None:
-        self.command, self.kubectl, self.profile = command, kubectl, profile
+        self.kubectl, self.profile = kubectl, profile
         self.home = os.path.abspath(os.path.expanduser(home))
-        self.kubeconfig = os.path.join(self.home, "kubeconfig")
+        self._minikube = MinikubeCommand(command, self.home, profile)
+        self.kubeconfig = self._minikube.kubeconfig
         self.folder = self.home if os.path.basename(self.home) == ".minikube" else os.path.join(self.home, ".minikube")
         self.timeout_seconds = timeout_seconds
 
@@ -101,11 +54,11 @@ class Minikube:
 
     def config(self) -> dict[str, Any] | None:
         """The configuration that the profile was made with, None when there is none. Raises KjouleError for one that is damaged."""
-        done = self._run(["profile", "list", "-l", "-o", "json"], timeout=60)
+        done = self._minikube.run(["profile", "list", "-l", "-o", "json"], timeout=60)
         try:
             listing = json.loads(done.stdout)
         except ValueError as error:
-            raise self._failed("profile list", done, expected="JSON") from error
+            raise self._minikube.failed("profile list", done, expected="JSON") from error
         for entry in listing.get("valid") or []:
             if entry.get("Name") == self.profile:
                 return dict(entry["Config"])
@@ -137,13 +90,13 @@ class Minikube:
 
     def _status(self) -> str:
         """As ``state``, and ``silent`` where only an API server does not answer, ``null`` where minikube cannot tell anything."""
-        done = self._run(["status", "-o", "json"], timeout=120)
-        if done.returncode == _NO_PROFILE:
+        done = self._minikube.run(["status", "-o", "json"], timeout=120)
+        if done.returncode == NO_PROFILE:
             return "absent"
         try:
             answer = json.loads(done.stdout)
         except ValueError as error:
-            raise self._failed("status", done, expected="JSON") from error
+            raise self._minikube.failed("status", done, expected="JSON") from error
         if answer is None:
             return "null"
         nodes = answer if isinstance(answer, list) else [answer]
@@ -229,10 +182,7 @@ class Minikube:
                 seen=self.profile,
                 next_step="set minikube_lab_profile: minikube",
             )
-        for item in files:
-            _verify(item["path"], item["sha256"])
-        for image in images:
-            _verify(image.archive, image.sha256)
+        verify(files, images)
         outcome.drift = drift(config, wanted) if config is not None else []
         if outcome.drift and not recreate:
             raise KjouleError(
@@ -253,9 +203,10 @@ class Minikube:
             return
         outcome.changed, outcome.state = True, "running"
         if not check_mode:
-            self._place(files)
+            cache = os.path.join(self.folder, "cache")
+            place_files(cache, files)
             if wanted.driver != "none":
-                self._fill_image_cache(images)
+                place_images(cache, images)
         if wanted.driver == "none":
             self._load(wanted, images, outcome, check_mode)
         begin = time.monotonic()
@@ -320,22 +271,6 @@ class Minikube:
                 else "take that node away, or measure it as lab existing",
             )
 
-    def _place(self, files: list[dict[str, str]]) -> None:
-        """Put files where minikube looks for what it has downloaded. It takes what lies there as it is, unchecked."""
-        for item in files:
-            target = os.path.join(self.folder, "cache", item["cache"])
-            if os.path.exists(target) and hash_file(target) == item["sha256"]:
-                continue
-            _copy(item["path"], target, 0o755)
-
-    def _fill_image_cache(self, images: list[Image]) -> None:
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-        for image in images:
-            for name in image.names:
-                target = os.path.join(self.folder, "cache", "images", machine, name.replace(":", "_"))
-                if not os.path.exists(target) or hash_file(target) != image.sha256:
-                    _copy(image.archive, target, 0o644)
-
     def _load(self, wanted: Wanted, images: list[Image], outcome: Outcome, check_mode: bool) -> bool:
         """Put images into the node's runtime that it has not; with the driver none that is this host's."""
         if not images:
@@ -348,14 +283,18 @@ class Minikube:
                 seen=wanted.container_runtime,
                 next_step=f"load them yourself, or use containerd: {', '.join(image.archive for image in images)}",
             )
-        listed = self._command(["ctr", "-n", "k8s.io", "images", "list", "-q"]) if here else self._run(["image", "ls"], timeout=120)
+        listed = (
+            self._minikube.call(["ctr", "-n", "k8s.io", "images", "list", "-q"])
+            if here
+            else self._minikube.run(["image", "ls"], timeout=120)
+        )
         there = set(listed.stdout.split())
         missing = [image for image in images if not set(image.names) <= there]
         for image in missing:
             if here:
                 outcome.commands.append(f"ctr images import {image.archive}")
                 if not check_mode:
-                    self._command(["ctr", "-n", "k8s.io", "images", "import", image.archive])
+                    self._minikube.call(["ctr", "-n", "k8s.io", "images", "import", image.archive])
             else:
                 self._do(["image", "load", image.archive], outcome, check_mode)
         return bool(missing)
@@ -381,7 +320,7 @@ class Minikube:
         found = {}
         for what in ("nodes", "deployments", "pods"):
             arguments = ["--kubeconfig", self.kubeconfig, "--context", self.profile, "get", what, "-n", "kube-system", "-o", "json"]
-            done = self._command([self.kubectl, *arguments], check=False)
+            done = self._minikube.call([self.kubectl, *arguments], check=False)
             if done.returncode != 0:
                 return done.stderr.strip()[-300:] or "the API server does not answer"
             found[what] = json.loads(done.stdout)["items"]
@@ -396,151 +335,15 @@ class Minikube:
                 return None if got >= replicas > 0 else f"CoreDNS has {got} of {replicas} replicas ready"
         return "there is no CoreDNS yet"
 
-    # --- calls
-
-    def environment(self) -> dict[str, str]:
-        """What minikube runs with: its own home and kubeconfig, no colours, no questions to the network about newer versions."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MINIKUBE_") and name != "KUBECONFIG"}
-        return {
-            **kept,
-            "HOME": os.environ.get("HOME") or self.home,
-            "MINIKUBE_HOME": self.home,
-            "KUBECONFIG": self.kubeconfig,
-            "MINIKUBE_IN_STYLE": "false",
-            "MINIKUBE_WANTUPDATENOTIFICATION": "false",
-            "MINIKUBE_WANTNONEDRIVERWARNING": "false",
-            "CHANGE_MINIKUBE_NONE_USER": "false",
-        }
-
     def _do(self, arguments: list[str], outcome: Outcome, check_mode: bool) -> None:
         outcome.commands.append("minikube " + " ".join(arguments))
         if check_mode:
             return
-        done = self._run(arguments, timeout=self.timeout_seconds)
+        done = self._minikube.run(arguments, timeout=self.timeout_seconds)
         if done.returncode != 0:
-            raise self._failed(arguments[0], done)
-
-    def _run(self, arguments: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        return self._command([self.command, *arguments, "-p", self.profile], timeout=timeout, check=False)
-
-    def _command(self, argv: list[str], timeout: float = 300.0, check: bool = True) -> subprocess.CompletedProcess[str]:
-        name = os.path.basename(argv[0])
-        try:
-            child = run_child(argv, environment=self.environment(), timeout_seconds=timeout)
-        except OSError as error:
-            raise cannot_start(name, argv[0], error) from error
-        if not child.in_time:
-            raise KjouleError(
-                f"{name} {argv[1]} did not end", expected=f"an end within {timeout:g} s", next_step="give it more (minikube_lab_timeout)"
-            )
-        output, errors = (text.decode("utf-8", "replace") for text in (child.stdout, child.stderr))
-        done = subprocess.CompletedProcess(argv, child.returncode, output, errors)
-        if check and done.returncode != 0:
-            raise KjouleError(f"{name} {argv[1]} failed with exit status {done.returncode}", seen=errors.strip()[-800:] or "no output")
-        return done
-
-    def _failed(self, what: str, done: subprocess.CompletedProcess[str], expected: str | None = None) -> KjouleError:
-        title, next_step = _CLASSES.get(done.returncode // 10, _CLASSES[1])
-        message, advice = error_event(done.stdout)
-        return KjouleError(
-            f"minikube {what} of the profile {self.profile}, exit status {done.returncode}: {title}",
-            expected=expected,
-            seen=(message or done.stderr.strip()[-800:] or done.stdout.strip()[-800:] or "no output"),
-            next_step=advice or next_step,
-        )
-
-
-def start_arguments(wanted: Wanted, *, offline: bool = False, force: bool = False, cached: bool = False) -> list[str]:
-    """The command line of ``minikube start``, without the profile. Nothing is installed that a measurement would have to explain away."""
-    arguments = [
-        "start",
-        f"--driver={wanted.driver}",
-        f"--container-runtime={wanted.container_runtime}",
-        f"--kubernetes-version={wanted.kubernetes_version}",
-        f"--nodes={wanted.nodes}",
-        "--interactive=false",
-        "--keep-context",
-        "--install-addons=false",
-        "--addons=",
-        "--wait=apiserver,system_pods",
-        "-o",
-        "json",
-    ]
-    for name, value in (("cpus", wanted.cpus), ("memory", wanted.memory_mb), ("disk-size", wanted.disk_mb)):
-        if value is not None:
-            arguments.append(f"--{name}={value}{'' if name == 'cpus' else 'mb'}")
-    if wanted.image_repository:
-        arguments.append(f"--image-repository={wanted.image_repository}")
-    arguments += [f"--extra-config={entry}" for entry in wanted.extra_config]
-    if offline:
-        arguments += ["--preload=false", f"--cache-images={'true' if cached and wanted.driver != 'none' else 'false'}"]
-    if force:
-        arguments.append("--force")
-    return arguments
-
-
-def drift(config: dict[str, Any], wanted: Wanted) -> list[dict[str, Any]]:
-    """``[{setting, wanted, seen}]``: where the profile's configuration (config.json) is another than the wanted one."""
-    kubernetes = config.get("KubernetesConfig") or {}
-    options = sorted(f"{one.get('Component')}.{one.get('Key')}={one.get('Value')}" for one in kubernetes.get("ExtraOptions") or [])
-    # minikube adds options of its own; only wanted ones are asked for.
-    wanted_options = [entry for entry in wanted.extra_config if entry not in options]
-    pairs: list[tuple[str, Any, Any]] = [
-        ("driver", wanted.driver, config.get("Driver")),
-        ("kubernetes_version", wanted.kubernetes_version, kubernetes.get("KubernetesVersion")),
-        ("container_runtime", wanted.container_runtime, kubernetes.get("ContainerRuntime")),
-        ("nodes", wanted.nodes, len(config.get("Nodes") or [])),
-        ("image_repository", wanted.image_repository, kubernetes.get("ImageRepository") or ""),
-        ("cpus", wanted.cpus, config.get("CPUs")),
-        ("memory_mb", wanted.memory_mb, config.get("Memory")),
-        ("disk_mb", wanted.disk_mb, config.get("DiskSize")),
-    ]
-    found = [{"setting": name, "wanted": want, "seen": seen} for name, want, seen in pairs if want is not None and want != seen]
-    if wanted_options:
-        found.append({"setting": "extra_config", "wanted": ", ".join(wanted_options), "seen": ", ".join(options) or "none"})
-    return found
-
-
-def error_event(output: str) -> tuple[str, str]:
-    """Message and advice of the last error among the CloudEvents of ``start -o json``; empty texts when there is none."""
-    found = ("", "")
-    for line in output.splitlines():
-        with contextlib.suppress(ValueError, AttributeError):
-            event = json.loads(line)
-            if event.get("type") == _ERROR_EVENT:
-                data = event.get("data") or {}
-                found = (str(data.get("message") or "").strip()[:1500], str(data.get("advice") or "").strip()[:500])
-    return found
+            raise self._minikube.failed(arguments[0], done)
 
 
 def _is_true(item: dict[str, Any], kind: str) -> bool:
     conditions = (item.get("status") or {}).get("conditions") or []
     return any(one.get("type") == kind and one.get("status") == "True" for one in conditions)
-
-
-def _verify(path: str, expected: str) -> None:
-    try:
-        seen = hash_file(path)
-    except OSError as error:
-        raise KjouleError(f"the file {path} cannot be read", seen=error.strerror, next_step="put it there, or correct its path") from error
-    if seen != expected.lower():
-        raise KjouleError(
-            f"the file {path} is not the one that was named",
-            expected=f"sha256 {expected}",
-            seen=f"sha256 {seen}",
-            next_step="get it again, or correct its checksum",
-        )
-
-
-def _copy(source: str, target: str, mode: int) -> None:
-    os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".kjoule-", dir=os.path.dirname(target))
-    try:
-        with os.fdopen(handle, "wb") as stream, open(source, "rb") as content:
-            shutil.copyfileobj(content, stream, 1 << 20)
-        os.chmod(temporary, mode)
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.lab import minikube as module
-from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube import Image, Minikube, Wanted, drift, error_event, start_arguments
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube import Minikube
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube_profile import Wanted
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube_supplies import Image
 from harness.minikube_double import READY, Double
 
 KVM = Wanted("kvm2", "v1.35.1", cpus=2, memory_mb=3072)
@@ -136,21 +137,9 @@ def test_stopping_what_is_not_there_is_an_error(double):
         minikube(double).ensure("stopped", KVM)
 
 
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
-        (40, "a file or an image is not to be had.*saw no route.*Next: use a mirror"),
-        (51, "the driver failed"),
-        (69, "does not run"),
-        (23, "too small"),
-        (80, "the guest failed"),
-        (100, "control plane"),
-        (2, "could not do it"),
-    ],
-)
-def test_an_exit_status_is_told_in_words_with_minikubes_own_message(double, status, words):
-    double.fail(status, "no route", "use a mirror" if status == 40 else "")
-    with pytest.raises(KjouleError, match=f"exit status {status}: .*{words}"):
+def test_a_start_that_fails_leaves_no_profile(double):
+    double.fail(51, "no route")
+    with pytest.raises(KjouleError, match="minikube start of the profile lab, exit status 51"):
         minikube(double).ensure("started", KVM)
     assert minikube(double).config() is None
 
@@ -207,39 +196,3 @@ def test_a_missing_file_is_named_before_anything_starts(double):
     with pytest.raises(KjouleError, match="/nowhere/kubelet cannot be read"):
         minikube(double).ensure("started", KVM, files=[{"path": "/nowhere/kubelet", "sha256": "0" * 64, "cache": "x"}])
     assert not any(call.startswith("start") for call in double.calls)
-
-
-def test_nothing_of_the_users_minikube_is_seen(double, monkeypatch):
-    monkeypatch.setenv("MINIKUBE_PROFILE", "theirs")
-    monkeypatch.setenv("KUBECONFIG", "/theirs")
-    environment = minikube(double).environment()
-    assert "MINIKUBE_PROFILE" not in environment
-    assert environment["KUBECONFIG"] == str(double.home / "kubeconfig")
-    assert environment["MINIKUBE_HOME"] == str(double.home)
-
-
-def test_what_is_not_asked_for_is_not_compared():
-    config = {
-        "Driver": "none",
-        "CPUs": 8,
-        "Memory": 1,
-        "Nodes": [{}],
-        "KubernetesConfig": {"KubernetesVersion": "v1", "ContainerRuntime": "containerd"},
-    }
-    assert drift(config, Wanted("none", "v1")) == []
-
-
-def test_the_command_line_asks_for_nothing_that_runs_beside_the_workload():
-    line = start_arguments(Wanted("kvm2", "v1.35.1", cpus=2, memory_mb=4096, image_repository="r.example"), offline=True, force=True)
-    assert "--install-addons=false" in line
-    assert "--memory=4096mb" in line
-    assert {"--preload=false", "--cache-images=false", "--force", "--image-repository=r.example"} <= set(line)
-
-
-def test_the_last_error_among_the_events_counts_and_other_lines_do_not():
-    error = {"type": "io.k8s.sigs.minikube.error", "data": {"message": "second", "advice": "do"}}
-    assert error_event("\n".join(["* text", "17", json.dumps({**error, "data": {"message": "first"}}), json.dumps(error)])) == (
-        "second",
-        "do",
-    )
-    assert error_event("nothing") == ("", "")

@@ -10,8 +10,9 @@ import sys
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.lab import minikube_lab
-from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube import Minikube, Wanted
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube import Minikube
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube_lab import MACHINE, MinikubeLab
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube_profile import Wanted
 from harness.minikube_double import Double
 
 
