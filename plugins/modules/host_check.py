@@ -83,13 +83,14 @@ distribution:
   sample: {id: debian, like: [debian], version: "12", name: Debian GNU/Linux 12 (bookworm)}
 kernel:
   description:
-    - Release, C(cgroup) (V(v1), V(hybrid) or V(v2)), C(btf), C(bpf), C(psi), C(headers), C(rapl) and C(config).
+    - Release, C(architecture), C(cgroup) (V(v1), V(hybrid) or V(v2)), C(btf), C(bpf), C(psi), C(headers), C(rapl) and C(config).
     - C(modules) by name, V(loaded), V(builtin), V(available) or V(missing).
   returned: success
   type: dict
 virtualization:
   description:
-    - C(role) (V(host) or V(guest)), C(hypervisor) (V(qemu) is emulation), C(extension) (V(vmx), V(svm) or V(null)), C(kvm), C(nested).
+    - C(role) (V(host) or V(guest)), C(hypervisor) (V(qemu) is emulation), C(extension) (V(vmx), V(svm), V(el2) or V(null)),
+      C(arm), C(kvm), C(nested).
   returned: success
   type: dict
 """

@@ -24,9 +24,12 @@ def distribution(root: str = "/") -> dict[str, Any]:
     return {"id": fields.get("ID", ""), "like": like, "version": fields.get("VERSION_ID", ""), "name": fields.get("PRETTY_NAME", "")}
 
 
-def kernel_facts(root: str = "/", modules: list[str] | None = None, release: str | None = None) -> dict[str, Any]:
+def kernel_facts(
+    root: str = "/", modules: list[str] | None = None, release: str | None = None, architecture: str | None = None
+) -> dict[str, Any]:
     """Facts of the running kernel.
 
+    ``architecture``: as ``uname -m`` names it.
     ``cgroup``: v1, hybrid or v2. ``btf``: whether it describes its types, which eBPF programs that are built once need. ``psi``: pressure
     stall information. ``headers``: whether modules can be built for it. ``modules``: for each name loaded, builtin, available or missing.
     """
@@ -36,6 +39,7 @@ def kernel_facts(root: str = "/", modules: list[str] | None = None, release: str
     jit = (read_text(root, "/proc/sys/net/core/bpf_jit_enable") or "").strip()
     return {
         "release": release,
+        "architecture": architecture or platform.machine(),
         "cgroup": cgroup_version(root),
         "btf": os.path.exists(inside(root, "/sys/kernel/btf/vmlinux")),
         "bpf": {
@@ -77,9 +81,10 @@ def virtualization(root: str = "/") -> dict[str, Any]:
     """Where this host runs and whether it can run virtual machines.
 
     ``role``: host or guest. ``hypervisor``: kvm, qemu (emulation: its time is not that of a real machine), or the vendor's word.
-    ``extension``: vmx (VT-x), svm (AMD-V) or None. ``kvm``: whether /dev/kvm is there with a driver behind it; the device alone is made at
-    boot for any kernel that has the module kvm, loaded or not (kmod static-nodes). ``nested``: whether guests may have guests of their
-    own; None when KVM is not loaded.
+    ``extension``: vmx (VT-x), svm (AMD-V), el2 (ARM's exception level 2, which no flag tells of: known
+    only by the KVM that uses it) or None. ``arm``: whether this is a processor of ARM. ``kvm``: whether /dev/kvm is
+    there with a driver behind it; the device alone is made at boot for any kernel that has the module kvm, loaded or not (kmod
+    static-nodes). ``nested``: whether guests may have guests of their own; None when KVM is not loaded.
     """
     cpuinfo = read_text(root, "/proc/cpuinfo") or ""
     flags: set[str] = set()
@@ -89,7 +94,10 @@ def virtualization(root: str = "/") -> dict[str, Any]:
             break
     vendor = " ".join((read_text(root, f"/sys/class/dmi/id/{name}") or "").strip() for name in ("sys_vendor", "product_name")).strip()
     hypervisor = None
-    if "hypervisor" in flags:
+    arm = any(line.startswith("CPU implementer") for line in cpuinfo.splitlines())
+    kvm = all(os.path.exists(inside(root, path)) for path in ("/dev/kvm", "/sys/class/misc/kvm"))
+    # On ARM no flag tells a guest either; there, firmware made by QEMU does.
+    if "hypervisor" in flags or (arm and "QEMU" in vendor):
         # qemu without KVM names its own CPU model and shows no kvm-clock; with KVM, /sys/hypervisor or the clock source tells.
         clocks = read_text(root, "/sys/devices/system/clocksource/clocksource0/available_clocksource") or ""
         model = next((line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")), "")
@@ -107,7 +115,8 @@ def virtualization(root: str = "/") -> dict[str, Any]:
     return {
         "role": "guest" if hypervisor else "host",
         "hypervisor": hypervisor,
-        "extension": next((flag for flag in ("vmx", "svm") if flag in flags), None),
-        "kvm": all(os.path.exists(inside(root, path)) for path in ("/dev/kvm", "/sys/class/misc/kvm")),
+        "extension": next((flag for flag in ("vmx", "svm") if flag in flags), "el2" if arm and kvm else None),
+        "arm": arm,
+        "kvm": kvm,
         "nested": nested,
     }

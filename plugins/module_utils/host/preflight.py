@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from typing import Callable
 
@@ -11,6 +12,7 @@ from ..errors import KjouleError
 from ..kernel.files import inside
 from .facts import distribution, virtualization
 
+_VERSIONED = re.compile(r"^(.+)-\d[^-]*-[^-]+\.[^-.]+$")
 Asker = Callable[[list[str]], "list[str] | None"]
 
 
@@ -82,20 +84,30 @@ def check_space(root: str, needed_mb: dict[str, float]) -> None:
 def check_held(names: list[str], asker: Asker = ask) -> None:
     """Raises KjouleError when somebody holds one of the packages (apt-mark hold, dnf versionlock): that is a decision, not an accident."""
     held = set(asker(["apt-mark", "showhold"]) or [])
+    tool, undo = ("apt-mark hold", "apt-mark unhold") if held else ("dnf versionlock", "dnf versionlock delete")
     held |= {line.rsplit("-", 2)[0].split(":")[-1] for line in asker(["dnf", "-q", "versionlock", "list"]) or []} if not held else set()
-    mine = sorted(set(names) & held)
+    # A certain version is asked of dnf as name-version-release.arch, and is held by its name.
+    wanted = set(names) if tool == "apt-mark hold" else {_VERSIONED.sub(r"\1", name) for name in names}
+    mine = sorted(wanted & held)
     if mine:
         raise KjouleError(
             f"{', '.join(mine)} may not be installed",
             expected="no hold on it",
-            seen="a hold (apt-mark hold, dnf versionlock)",
-            next_step=f"apt-mark unhold {' '.join(mine)}, if whoever set it agrees",
+            seen=f"a hold ({tool})",
+            next_step=f"{undo} {' '.join(mine)}, if whoever set it agrees",
         )
 
 
 def check_virtualization(root: str) -> None:
     """Raises KjouleError when this processor cannot run virtual machines, or its firmware does not let it."""
     seen = virtualization(root)
+    if seen["arm"] and not seen["kvm"]:
+        raise KjouleError(
+            "this host cannot run virtual machines",
+            expected="KVM, which on ARM needs a kernel that was started in EL2",
+            seen="a virtual machine itself, without KVM" if seen["hypervisor"] else "no KVM behind /dev/kvm",
+            next_step="see why with dmesg | grep -i kvm, or use kjoule_lab: kwok, which needs none",
+        )
     if seen["extension"] is None:
         raise KjouleError(
             "this host cannot run virtual machines",

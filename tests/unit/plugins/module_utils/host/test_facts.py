@@ -99,6 +99,17 @@ def test_a_machine_in_a_machine_is_recognised_and_emulation_told_from_kvm(tmp_pa
     assert (seen["kvm"], seen["nested"]) == (False, None)
 
 
+@pytest.mark.parametrize(("vendor", "role"), [("Ampere", "host"), ("QEMU", "guest")])
+def test_on_arm_no_flag_tells_so_the_kvm_and_the_firmware_do(tmp_path: Path, vendor: str, role: str) -> None:
+    put(tmp_path, "/proc/cpuinfo", "Features\t: fp asimd\nCPU implementer\t: 0x41\n")
+    put(tmp_path, "/sys/class/dmi/id/sys_vendor", vendor)
+    seen = facts.virtualization(str(tmp_path))
+    assert (seen["role"], seen["arm"], seen["extension"]) == (role, True, None)
+    put(tmp_path, "/dev/kvm")
+    put(tmp_path, "/sys/class/misc/kvm/uevent")
+    assert facts.virtualization(str(tmp_path))["extension"] == "el2"
+
+
 @pytest.mark.parametrize(("text", "nested"), [("Y\n", True), ("1\n", True), ("N\n", False), ("0\n", False)])
 def test_guests_of_guests_are_told(tmp_path: Path, text: str, nested: bool) -> None:
     put(tmp_path, "/dev/kvm")

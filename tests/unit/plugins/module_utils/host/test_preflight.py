@@ -50,6 +50,14 @@ def test_a_package_on_hold_is_somebodys_decision() -> None:
         preflight.check_held(["kernel-devel"], lambda command: dnf.get(command[0]))
 
 
+def test_a_version_that_is_asked_of_dnf_is_held_by_its_name_and_freed_by_dnf() -> None:
+    dnf = {"dnf": ["kernel-devel-0:5.14.0-427.el9.*"]}
+    with pytest.raises(KjouleError, match=r"saw a hold \(dnf versionlock\). Next: dnf versionlock delete kernel-devel, if"):
+        preflight.check_held(["kernel-devel-5.14.0-503.el9.x86_64"], lambda command: dnf.get(command[0]))
+    preflight.check_held(["kernel-headers-5.14.0-503.el9.x86_64"], lambda command: dnf.get(command[0]))
+    preflight.check_held(["python3-libvirt"], lambda command: {"dnf": ["python3-0:3.9.18-3.el9.*"]}.get(command[0]))
+
+
 def test_a_command_that_is_not_there_or_fails_answers_nothing() -> None:
     assert preflight.ask(["/nonexistent/dnf"]) is None
     assert preflight.ask(["false"]) is None
@@ -77,6 +85,18 @@ def test_a_processor_that_could_without_its_module_is_told_the_module(tmp_path: 
     put(tmp_path, "/dev/kvm")
     with pytest.raises(KjouleError, match=f"nothing answers behind /dev/kvm.*a device without a driver.*modprobe {module}"):
         preflight.check_virtualization(str(tmp_path))
+    put(tmp_path, "/sys/class/misc/kvm/uevent")
+    preflight.check_virtualization(str(tmp_path))
+
+
+def test_a_host_of_arm_is_not_asked_for_vt_x(tmp_path: Path) -> None:
+    put(tmp_path, "/proc/cpuinfo", "Features\t: fp asimd\nCPU implementer\t: 0x41\n")
+    with pytest.raises(KjouleError, match=r"started in EL2, saw no KVM behind /dev/kvm. Next: see why with dmesg.*kjoule_lab: kwok"):
+        preflight.check_virtualization(str(tmp_path))
+    put(tmp_path, "/sys/class/dmi/id/sys_vendor", "QEMU")
+    with pytest.raises(KjouleError, match="saw a virtual machine itself, without KVM"):
+        preflight.check_virtualization(str(tmp_path))
+    put(tmp_path, "/dev/kvm")
     put(tmp_path, "/sys/class/misc/kvm/uevent")
     preflight.check_virtualization(str(tmp_path))
 
