@@ -187,6 +187,11 @@ def refused(name, role, **variables):
     return {"block": [include(role, **variables)], "rescue": [told]}
 
 
+def teardown(**variables):
+    tasks = {"ansible.builtin.include_tasks": str(ROOT / "playbooks/tasks/teardown_stack.yml")}
+    return {**tasks, "vars": {"ansible_become": False, **variables}}
+
+
 def mark(path):
     return {"ansible.builtin.copy": {"dest": str(path), "content": ""}, "changed_when": False}
 
@@ -197,8 +202,9 @@ def run(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the client of the modules keeps what it has seen of an API server
     where = {"kepler_cluster_kubeconfig": cluster.kubeconfig, "kjoule_lab": "existing", "kjoule_existing_kubeconfig": cluster.kubeconfig}
 
-    def play(*tasks):
-        done = run_tasks(tmp_path, list(tasks), {**where, "kjoule_monitoring_place": "cluster"})
+    def play(*tasks, **more):
+        done = run_tasks(tmp_path, list(tasks), {**where, "kjoule_monitoring_place": "cluster", **more})
+        assert [*tmp_path.glob("k8srcp-*"), *tmp_path.glob("kjoule-*")] == []  # nor does it stay there
         return changed(done), done.stdout
 
     return play
@@ -263,6 +269,31 @@ def test_a_kepler_that_cannot_run_is_told_with_the_reason_and_the_cluster_is_as_
     assert rights(cluster) == set()
 
 
+def test_teardown_takes_kepler_out_of_the_cluster_but_for_what_is_not_ours_and_one_that_is_gone_is_no_failure(cluster, run, tmp_path):
+    run(include("kepler"))
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/kjoule-kepler"
+    cluster.api.patch(role, {"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}})
+    try:
+        count, said = run(teardown(), refused("foreign", "kepler"))
+        assert count == 1
+        assert re.search(r"ClusterRole kjoule-kepler was not made by kjoule .* and stays", said), said
+        assert re.search(r'"foreign: ClusterRole kjoule-kepler is in this cluster and was not made by kjoule', said), said
+        assert "kjoule-kepler" not in namespaces(cluster)
+        assert rights(cluster) == {"kjoule-kepler"}
+        assert cluster.api.get(role)["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "somebody"}
+    finally:
+        cluster.api.delete(role)
+    closed = tmp_path / "closed"
+    closed.write_text(
+        re.sub(r"(server.*127\.0\.0\.1):\d+", r"\1:1", Path(cluster.kubeconfig).read_text(encoding="utf-8")), encoding="utf-8"
+    )
+    gone = {"kepler_cluster_kubeconfig": str(tmp_path / "nowhere"), "kjoule_existing_kubeconfig": str(closed)}
+    count, said = run(teardown(kjoule_monitoring=True), **gone)
+    assert count == 0
+    for role in ("kepler", "monitoring"):
+        assert re.search(rf"Nothing was taken out of the cluster for {role}, for it cannot be reached", said), said
+
+
 def test_a_namespace_of_somebody_else_is_left_alone_while_kepler_goes_without_a_trace(cluster, flux, run):
     before = namespaces(cluster) - {"kjoule-kepler"}
     cluster.api.create("/api/v1/namespaces", {"metadata": {"name": "kjoule-monitoring"}})
@@ -304,7 +335,6 @@ def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own
         boards = cluster.api.get("/api/v1/namespaces/kjoule-monitoring/configmaps/kjoule-dashboards")["data"]
         own = ROOT / "roles/monitoring/files/dashboards"
         assert boards == {path.name: path.read_text(encoding="utf-8") for path in own.glob("*.json")}
-        teardown = {"ansible.builtin.include_tasks": str(ROOT / "playbooks/tasks/teardown_stack.yml")}
-        away = {**teardown, "vars": {"kjoule_monitoring": True, "ansible_become": False}}
+        away = teardown(kjoule_monitoring=True)
         assert run(away, away)[0] == 2  # releases and namespace; the second time nothing is there
     assert "kjoule-monitoring" not in namespaces(cluster)
