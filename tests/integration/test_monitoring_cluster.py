@@ -9,11 +9,13 @@ status of every release as helm-controller does. No chart is fetched.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import re
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -101,9 +103,7 @@ class Kubelet:
 
     def __enter__(self) -> Kubelet:
         self.api.create("/api/v1/nodes", {"metadata": {"name": self.name, "labels": {"kubernetes.io/hostname": self.name}}})
-        resources = {"cpu": "4", "memory": "4Gi", "pods": "10"}
-        status = {"allocatable": resources, "capacity": resources, "conditions": [{"type": "Ready", "status": "True"}]}
-        self.api.patch(f"/api/v1/nodes/{self.name}/status", {"status": status})
+        self._beat()
         self._thread.start()
         return self
 
@@ -112,8 +112,21 @@ class Kubelet:
         self._stop.set()
         self._thread.join()
 
+    def _beat(self) -> None:
+        """Without one for 50 s the node is tainted as unreachable, and no DaemonSet wants a pod on it any more."""
+        resources = {"cpu": "4", "memory": "4Gi", "pods": "10"}
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ready = {"type": "Ready", "status": "True", "reason": "double", "message": "", "lastHeartbeatTime": now, "lastTransitionTime": now}
+        status = {"allocatable": resources, "capacity": resources, "conditions": [ready]}
+        self.api.patch(f"/api/v1/nodes/{self.name}/status", {"status": status})
+
     def _work(self) -> None:
+        beaten = time.monotonic()
         while not self._stop.wait(0.1):
+            if time.monotonic() - beaten > 5:
+                beaten = time.monotonic()
+                with contextlib.suppress(KjouleError):
+                    self._beat()
             for pod in items(self.api, "/api/v1/pods"):
                 if pod["spec"].get("nodeName") == self.name:
                     with contextlib.suppress(KjouleError):
