@@ -16,7 +16,7 @@ from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/unit/plugins/plugin_utils"))
 
-from ansible_collections.kjoule.bench.plugins.plugin_utils import collector, effects, journal, report
+from ansible_collections.kjoule.bench.plugins.plugin_utils import analysis, collector, journal, report
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
 from synthetic_journal import Recipe, header, records
 from synthetic_reports import TRUTHS
@@ -35,7 +35,7 @@ def main() -> None:
     text = "".join(json.dumps(record) + "\n" for record in [header(plan), *records(plan, recipe)])
     print(f"| {count} periods, a journal of {len(text) / 1e6:.0f} MB | seconds | CPU-seconds |\n| --- | --- | --- |")
     read = timed("reading and checking the journal", lambda: journal.parse(text, plan=plan))
-    timed("effects, intervals, verdicts, diagnostics, components, state", lambda: effects.analyse(plan, read.periods))
+    timed("effects, intervals, verdicts, diagnostics, components, state", lambda: analysis.analyse(plan, read.periods))
     whole = timed("the whole report as data, the line above included", lambda: report.build_report(plan, read))
     page = timed("its page", lambda: report.to_html(whole))
     print(f"\nThe page has {len(page) / 1e6:.1f} MB.")

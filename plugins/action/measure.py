@@ -17,7 +17,8 @@ from ansible.utils.display import Display
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.controller import controller_identity
 from ansible_collections.kjoule.bench.plugins.plugin_utils import journal
-from ansible_collections.kjoule.bench.plugins.plugin_utils.effects import expected_power, period_metrics, primary_metric, select
+from ansible_collections.kjoule.bench.plugins.plugin_utils.detectable import expected_power
+from ansible_collections.kjoule.bench.plugins.plugin_utils.metrics import period_metrics, primary_metric
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plain import to_plain
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import cell_of, plan_of_cell
 from ansible_collections.kjoule.bench.plugins.plugin_utils.remote_energy import Collector
@@ -30,6 +31,7 @@ from ansible_collections.kjoule.bench.plugins.plugin_utils.schedule import (
     selected_attempts,
     stopped_by,
 )
+from ansible_collections.kjoule.bench.plugins.plugin_utils.selection import select
 from ansible_collections.kjoule.bench.plugins.plugin_utils.words import significant
 
 display = Display()

@@ -6,8 +6,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from .carbon import HOURS_PER_YEAR
 from .document import Tile
-from .effects import HOURS_PER_YEAR
 from .words import interval, probability, seconds, significant
 
 WIDTH = 110

@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .effects import Selected, actor_of, measured
+from .phases import actor_of, measured
+from .selection import Selected
 
 ACTOR = "actor"
 #: The kernel keeps 15 characters of a process's name (TASK_COMM_LEN), and so does Kepler.

@@ -6,8 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 from . import diagnostics, statistics
-from .effects import WANTED_POWER, metric_table, primary_metric, select, values_of
+from .detectable import WANTED_POWER
+from .effects import metric_table
+from .metrics import primary_metric, values_of
 from .plain import sha256_of
+from .selection import select
 
 SCHEMA = "kjoule.calibration/1"
 #: Settings that decide how noisy a paired difference is: a comparison that differs in one of them is not told by the calibration.

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from .assumptions import Figure, corners
-from .effects import HOURS_PER_YEAR
 
 JOULES_PER_KWH = 3.6e6
+HOURS_PER_YEAR = 8760
 SECONDS_PER_YEAR = HOURS_PER_YEAR * 3600
 
 

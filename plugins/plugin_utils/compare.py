@@ -13,7 +13,7 @@ from typing import Any
 from scipy import stats
 
 from ..module_utils.errors import KjouleError
-from .effects import METRICS
+from .metrics import METRICS
 from .words import interval, probability
 
 #: Settings that decide what was measured. Others (blocks, seed) decide how precisely.

@@ -18,7 +18,8 @@ import numpy as np
 import statsmodels.api as sm
 from scipy import stats
 
-from .effects import cpu_of, estimated_interval, reconciles_of
+from .effects import estimated_interval
+from .phases import cpu_of, reconciles_of
 from .plan import arm_of, plan_of_cell
 from .schedule import is_valid
 from .statistics import FloatArray

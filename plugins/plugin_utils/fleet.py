@@ -20,7 +20,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 
 from . import pictures
 from .document import Block, Document, Heading, Section, Table, Text, Tile
-from .effects import ENERGY_METRICS, METRICS
+from .metrics import ENERGY_METRICS, METRICS
 from .pictures import scaled
 from .plain import sha256_of
 from .words import interval, significant

@@ -15,7 +15,8 @@ from typing import Any
 from . import statistics
 from .assumptions import Figure, corners
 from .attribution import attribute, choose
-from .effects import Selected, measured, phases_of
+from .phases import measured, phases_of
+from .selection import Selected
 
 #: The component that the pods of the workload are together (module_utils/experiment/period.py).
 WORKLOAD = "workload-pods"

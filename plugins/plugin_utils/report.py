@@ -13,16 +13,20 @@ from typing import Any
 import jsonschema
 
 from ..module_utils.errors import KjouleError
-from . import attribution, carbon, checks, effects, pod_energy, savings, virtual_machine
+from . import attribution, carbon, checks, pod_energy, savings, virtual_machine
 from . import document as documents
+from .analysis import analyse
 from .answer import CONTROL_PLANE
 from .assumptions import read_assumptions
 from .calibration import calibrate
+from .cells import cell_table
 from .costs import costs, curves, observations
 from .journal import Journal, with_energy
+from .phases import reconciles_of
 from .plan import plan_of_cell
 from .schedule import remaining
 from .sections import document
+from .selection import select
 from .timeline import run_order, timelines
 
 SCHEMA = "kjoule.report/1"
@@ -72,8 +76,8 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
     settings = plan["settings"]
     header = journal.header or {}
     source = header.get("source") or {}
-    selected = effects.select(plan, journal.periods)
-    analysis = effects.analyse(plan, journal.periods, source.get("scope"))
+    selected = select(plan, journal.periods)
+    analysis = analyse(plan, journal.periods, source.get("scope"))
     done = analysis["progress"]
     scopes = [entry["scope"] for entry in analysis["measured_energy"]]
     rows = observations(whole, journal.periods)
@@ -117,7 +121,7 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
         "exclusions": analysis["exclusions"],
         "diagnostics": analysis["diagnostics"],
         "power": analysis["power"],
-        "cells": effects.cell_table(whole, journal.periods),
+        "cells": cell_table(whole, journal.periods),
         "costs": costs(whole, rows),
         **curves(plan, rows, analysis["metrics"].get("rest")),
         "calibration": calibrate(plan, journal.periods),
@@ -262,8 +266,8 @@ def _warnings(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]) 
     if negative:
         warnings.append(f"Components add up to more than the machine was busy in phase {negative[0]['phase']}: the attribution is off.")
     errors = sum(
-        effects.reconciles_of(phase, "error")
-        for sides in effects.select(plan, journal.periods).values()
+        reconciles_of(phase, "error")
+        for sides in select(plan, journal.periods).values()
         for record in sides.values()
         for phase in record["phases"]
     )

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from . import effects
 from .assumptions import Figure, corners
+from .metrics import COUNTS
 from .plan import arm_of
 from .pod_energy import KINDS
 
@@ -54,7 +54,7 @@ def _kept_running(plan: dict[str, Any], left: dict[str, Any], flux: str) -> dict
     settings = plan["settings"]
     other = next(label for label in settings["labels"] if label != flux)
     found: dict[str, float] = {}
-    for name, kind in effects.COUNTS.items():
+    for name, kind in COUNTS.items():
         phases = [phase for phase in settings["scenario"] if phase["kind"] == kind]
         counts = left.get(name)
         if not phases or not counts or counts[other]["mean"] is None or counts[flux]["mean"] is None or not counts[other]["mean"]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import checks, effects, pictures
+from . import checks, pictures
 from .answer import CONTROL_PLANE, headline, statements, tiles, verdict_word
 from .document import Block, Document, Heading, Items, Picture, Section, Table, Text
+from .metrics import ENERGY_METRICS, METRICS
 from .pictures import scaled
 from .sizes import other_sizes
 from .sureness import sureness
@@ -93,7 +94,7 @@ def _measured(report: dict[str, Any]) -> list[Block]:
 def _effects(report: dict[str, Any]) -> list[Block]:
     control, treatment = report["question"]["labels"]
     rows = []
-    for name in effects.METRICS:
+    for name in METRICS:
         metric = report["metrics"].get(name)
         if metric is None:
             continue
@@ -114,7 +115,7 @@ def _effects(report: dict[str, Any]) -> list[Block]:
             ]
         )
     head = ["metric", "unit", control, treatment, "effect", "Hodges-Lehmann", "p", "verdict", "energy of the effect, estimated"]
-    meanings = [[name, report["metrics"][name]["what"]] for name in effects.METRICS if name in report["metrics"]]
+    meanings = [[name, report["metrics"][name]["what"]] for name in METRICS if name in report["metrics"]]
     blocks: list[Block] = [
         Text(f"An effect is {report['question']['effect']}, paired by block."),
         Table("Effects", head, rows),
@@ -132,7 +133,7 @@ def _effects(report: dict[str, Any]) -> list[Block]:
                 probability(metric["effect"]["p"]),
                 metric["effect"]["verdict"] or "-",
             ]
-            for name, metric in ((name, entry["metrics"][name]) for name in effects.ENERGY_METRICS if name in entry["metrics"])
+            for name, metric in ((name, entry["metrics"][name]) for name in ENERGY_METRICS if name in entry["metrics"])
         ]
         title = f"Measured energy, {entry['scope']}"
         blocks += [

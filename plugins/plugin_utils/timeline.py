@@ -6,7 +6,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .effects import CLUSTER_SIDE, Selected, Values, cpu_of, measured
+from .metrics import Values
+from .phases import CLUSTER_SIDE, cpu_of, measured
+from .selection import Selected
 
 #: More points than a picture has pixels would only make the report large.
 POINTS = 400
@@ -14,7 +16,7 @@ POINTS = 400
 
 def run_order(selected: Selected, values: Values, primary: str | None) -> list[dict[str, Any]]:
     """Every period that counts, in the order in which they ran: ``{block, label, started_at, value}``, the value of the primary metric
-    among ``values`` (``effects.values_of``)."""
+    among ``values`` (``metrics.values_of``)."""
     rows = []
     for block, sides in selected.items():
         for label, record in sides.items():

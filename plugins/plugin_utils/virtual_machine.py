@@ -15,7 +15,8 @@ import math
 from typing import Any
 
 from .attribution import attribute, choose
-from .effects import Selected, measured
+from .phases import measured
+from .selection import Selected
 
 #: state of a pod of the workload -> the part that it belongs to; pods of the node and of Flux are ``other pods``.
 PARTS = {"desired": "workload", "orphan": "orphaned pods", "drifted": "drifted pods"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.period import Period
-from ansible_collections.kjoule.bench.plugins.plugin_utils.effects import residual_of
+from ansible_collections.kjoule.bench.plugins.plugin_utils.phases import residual_of
 from tiny import DAY, assert_nothing_left, binaries, item_of, lab_of, make_plan, phases
 
 pytestmark = pytest.mark.integration

@@ -29,6 +29,8 @@ class Truth:
 
 SNOWFLAKE = Truth()
 FLUX = Truth(idle=0.060, reconcile=0.02, deploy=1.5, change=0.5, deploy_actor=0.05, change_actor=0.03, drifted=0, orphans=0)
+#: The two sides of a plan with the default arms, by label.
+TRUTHS = {"snowflake": SNOWFLAKE, "flux": FLUX}
 
 
 @dataclass

@@ -5,9 +5,8 @@ from __future__ import annotations
 from ansible_collections.kjoule.bench.plugins.plugin_utils import report as reports
 from ansible_collections.kjoule.bench.plugins.plugin_utils.journal import Journal
 from ansible_collections.kjoule.bench.plugins.plugin_utils.plan import build_plan
-from synthetic_journal import FLUX, SNOWFLAKE, Recipe, header, invalid, records
+from synthetic_journal import FLUX, SNOWFLAKE, TRUTHS, Recipe, header, invalid, records
 
-TRUTHS = {"snowflake": SNOWFLAKE, "flux": FLUX}
 #: A host that takes 40 W at rest and 3 J for every CPU-second, as it was calibrated.
 CALIBRATION = {
     "source": {"name": "rapl", "scope": "rapl:package+dram"},
