@@ -81,10 +81,10 @@ def virtualization(root: str = "/") -> dict[str, Any]:
     """Where this host runs and whether it can run virtual machines.
 
     ``role``: host or guest. ``hypervisor``: kvm, qemu (emulation: its time is not that of a real machine), or the vendor's word.
-    ``extension``: vmx (VT-x), svm (AMD-V), el2 (ARM's exception level 2, which no flag tells of: known
-    only by the KVM that uses it) or None. ``arm``: whether this is a processor of ARM. ``kvm``: whether /dev/kvm is
-    there with a driver behind it; the device alone is made at boot for any kernel that has the module kvm, loaded or not (kmod
-    static-nodes). ``nested``: whether guests may have guests of their own; None when KVM is not loaded.
+    ``extension``: vmx (VT-x), svm (AMD-V), el2 (ARM's exception level 2, which no flag tells of: known only by the KVM that uses it) or
+    None. ``arm``: whether this is a processor of ARM. ``kvm``: whether /dev/kvm is there with a driver behind it; the device alone proves
+    nothing, a container or an image may bring it along. ``nested``: whether guests may have guests of their own; None when KVM is not
+    loaded.
     """
     cpuinfo = read_text(root, "/proc/cpuinfo") or ""
     flags: set[str] = set()

@@ -81,7 +81,7 @@ def test_a_processor_that_could_without_its_module_is_told_the_module(tmp_path: 
     put(tmp_path, "/proc/cpuinfo", CPU.format(flag))
     with pytest.raises(KjouleError, match=f"no /dev/kvm.*modprobe {module}"):
         preflight.check_virtualization(str(tmp_path))
-    # The device is made at boot for any kernel that has the module, loaded or not: it alone is no KVM.
+    # A container or an image may bring the device along: it alone is no KVM.
     put(tmp_path, "/dev/kvm")
     with pytest.raises(KjouleError, match=f"nothing answers behind /dev/kvm.*a device without a driver.*modprobe {module}"):
         preflight.check_virtualization(str(tmp_path))
