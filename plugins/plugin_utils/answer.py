@@ -8,6 +8,7 @@ from typing import Any
 
 from .carbon import HOURS_PER_YEAR
 from .document import Tile
+from .metrics import WHEN
 from .words import interval, probability, seconds, significant
 
 WIDTH = 110
@@ -82,7 +83,7 @@ def headline(report: dict[str, Any]) -> str:
         return (
             "No answer yet: no block is valid" if not report["blocks"]["valid"] else "Nothing at rest was measured; the figures are below"
         )
-    where = "at rest" if report["primary"] == "rest" else "with nothing to deliver"
+    where = WHEN[report["primary"]]
     effect, word = metric["effect"], metric["effect"]["verdict"]
     size = interval(effect, 1000, "mCPU", sign=True)
     if word == "different" and report["question"]["a_against_a"]:
@@ -199,7 +200,7 @@ def _rest(report: dict[str, Any]) -> list[str]:
     if metric is None:
         return ["At rest: not measured; the scenario has no steady phase, or it was not valid on both sides."]
     control, treatment = report["question"]["labels"]
-    where = "At rest" if name == "rest" else "With nothing to deliver"
+    where = WHEN[name].capitalize()
     said = [f"{where} {treatment} adds to {control}: {interval(metric['effect'], 1000, 'mCPU', sign=True)}, {_judged(report, metric)}."]
     measured = _measured(report, f"{name}_joules")
     if measured is not None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import statistics
-from .effects import metric_table
+from .effects import judge_effects, metric_table
 from .metrics import primary_metric, values_of
 from .plan import plan_of_cell
 from .selection import select
@@ -40,9 +40,5 @@ def cell_table(plan: dict[str, Any], records: list[dict[str, Any]]) -> list[dict
                     "against_first": statistics.mean_interval(changes, 1 - plan["settings"]["alpha"]) if rows and changes else None,
                 }
             )
-    family = {str(row["cell"]): row["effect"]["p"] for row in rows if row["effect"]["p"] is not None}
-    adjusted = statistics.holm(family)
-    for row in rows:
-        row["effect"]["p_adjusted"] = adjusted.get(str(row["cell"]))
-        row["effect"]["verdict"] = statistics.verdict(row["effect"], plan["settings"]["alpha"], row["effect"]["p_adjusted"])
+    judge_effects({str(row["cell"]): row["effect"] for row in rows}, None, plan["settings"]["alpha"])
     return rows

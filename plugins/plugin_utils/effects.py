@@ -95,20 +95,26 @@ def _with_excluded(plan: dict[str, Any], sides: list[list[float | None]]) -> dic
 
 
 def judge(table: dict[str, dict[str, Any]], primary: str | None, alpha: float) -> None:
-    """Writes ``primary``, ``p_adjusted`` and ``verdict`` into the metrics of a table (name -> metric as ``paired_metric`` gives it).
-
-    The metric ``primary`` is judged by its own p; those of all others with a p are one family and adjusted by Holm. Where no p was allowed,
-    or none that is small enough could have come out, the verdict is None.
-    """
-    family = {name: metric["effect"]["p"] for name, metric in table.items() if name != primary and metric["effect"]["p"] is not None}
-    adjusted = statistics.holm(family)
+    """Writes ``primary``, ``p_adjusted`` and ``verdict`` into the metrics of a table (name -> metric as ``paired_metric`` gives it)."""
     for name, metric in table.items():
         metric["primary"] = name == primary
-        metric["effect"]["p_adjusted"] = adjusted.get(name)
-        word = statistics.verdict(metric["effect"], alpha, adjusted.get(name))
+    judge_effects({name: metric["effect"] for name, metric in table.items()}, primary, alpha)
+
+
+def judge_effects(effects: dict[str, dict[str, Any]], primary: str | None, alpha: float) -> None:
+    """Writes ``p_adjusted`` and ``verdict`` into effects (name -> effect as ``statistics.compare`` gives it).
+
+    ``primary`` is judged by its own p; those of all others with a p are one family and adjusted by Holm. Where no p was allowed, or none
+    that is small enough could have come out, the verdict is None.
+    """
+    family = {name: effect["p"] for name, effect in effects.items() if name != primary and effect["p"] is not None}
+    adjusted = statistics.holm(family)
+    for name, effect in effects.items():
+        effect["p_adjusted"] = adjusted.get(name)
+        word = statistics.verdict(effect, alpha, adjusted.get(name))
         # Where no data could have given a small enough p, "cannot tell" would say something about the data that it does not.
-        attainable = (metric["effect"]["smallest_p"] or 1.0) * (len(family) if name in family else 1) < alpha
-        metric["effect"]["verdict"] = None if word == statistics.CANNOT_TELL and not attainable else word
+        attainable = (effect["smallest_p"] or 1.0) * (len(family) if name in family else 1) < alpha
+        effect["verdict"] = None if word == statistics.CANNOT_TELL and not attainable else word
 
 
 def estimated_interval(interval: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:

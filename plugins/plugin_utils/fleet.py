@@ -20,7 +20,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 
 from . import pictures
 from .document import Block, Document, Heading, Section, Table, Text, Tile
-from .metrics import ENERGY_METRICS, METRICS
+from .metrics import ENERGY_METRICS, METRICS, WHEN
 from .pictures import scaled
 from .plain import sha256_of
 from .words import interval, significant
@@ -138,10 +138,10 @@ def _headline(fleet: dict[str, Any]) -> str:
     pooled, (control, treatment) = _primary(group), group["labels"]
     if pooled is None:
         return "No pooled answer: fewer than two hosts have an effect with an error of its own"
-    size = interval(pooled, 1000, "mCPU", sign=True)
+    size, when = interval(pooled, 1000, "mCPU", sign=True), WHEN[group["primary"]]
     if _verdict(pooled) == "cannot tell":
-        return f"{pooled['hosts']} hosts cannot tell whether {treatment} costs more than {control} at rest: {size}"
-    return f"Over {pooled['hosts']} hosts {treatment} uses {'more' if pooled['mean'] > 0 else 'less'} CPU than {control} at rest: {size}"
+        return f"{pooled['hosts']} hosts cannot tell whether {treatment} costs more than {control} {when}: {size}"
+    return f"Over {pooled['hosts']} hosts {treatment} uses {'more' if pooled['mean'] > 0 else 'less'} CPU than {control} {when}: {size}"
 
 
 def lines(fleet: dict[str, Any], path: str) -> list[str]:
@@ -161,7 +161,7 @@ def _tiles(fleet: dict[str, Any]) -> list[Tile]:
     if group is None or pooled is None:
         return []
     size, _space, certainty = interval(pooled, 1000, "mCPU", sign=True).partition(" (")
-    tiles = [Tile("CPU at rest, pooled over hosts", size, certainty.rstrip(")"))]
+    tiles = [Tile(f"CPU {WHEN[group['primary']]}, pooled over hosts", size, certainty.rstrip(")"))]
     if pooled["prediction"]:
         low, high = (significant(1000 * pooled["prediction"][end]) for end in ("low", "high"))
         tiles.append(Tile("To be expected on one more host", f"{low} to {high} mCPU", "prediction interval"))

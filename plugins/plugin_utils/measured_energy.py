@@ -51,6 +51,8 @@ def measured_scopes(plan: dict[str, Any], selected: Selected) -> list[str]:
 def _meter(metric: dict[str, Any], bounds: list[tuple[float, float] | None], pairs: int) -> dict[str, Any] | None:
     """Uncertainty of the meter in a mean effect, and the interval with it: ``{expanded, low, high}``; None where a window states none.
 
+    ``low`` and ``high`` are None where the effect has no interval of its own (one block): its sampling error is not known, and is not 0.
+
     Bounds are taken as rectangular (standard uncertainty: bound / sqrt(3)) and expanded by 2; independent ones shrink with the number of
     windows, the accuracy does not: it scales the effect (JCGM 100:2008, 4.3.7, 5.1.2 and 6.2). Sampling error and meter add as squares.
     """
@@ -61,9 +63,11 @@ def _meter(metric: dict[str, Any], bounds: list[tuple[float, float] | None], pai
     independent = math.hypot(*(own for own, _relative in known)) / pairs
     common = abs(effect["mean"]) * max(relative for _own, relative in known)
     expanded = 2 * math.hypot(independent, common) / math.sqrt(3)
-    halves = [0.0 if effect[end] is None else abs(effect[end] - effect["mean"]) for end in ("low", "high")]
-    low, high = (math.hypot(half, expanded) for half in halves)
-    return {"expanded": expanded, "low": effect["mean"] - low, "high": effect["mean"] + high}
+    ends = {
+        end: None if effect[end] is None else effect["mean"] + sign * math.hypot(effect[end] - effect["mean"], expanded)
+        for end, sign in (("low", -1), ("high", 1))
+    }
+    return {"expanded": expanded, **ends}
 
 
 def _sources(selected: Selected, scope: str) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 from .phases import above_rate, actor_of, changes_of, cpu_of, measured, measured_phases, phases_of, rate_of, usable
 from .selection import Selected
 
+#: primary metric -> when it was measured, in a sentence.
+WHEN = {"rest": "at rest", "idle": "with nothing to deliver"}
 #: metric -> (unit, what it is). The order is the order of the report.
 METRICS: dict[str, tuple[str, str]] = {
     "rest": ("CPU", "the deployed workload at rest, cluster side"),

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from .document import Picture, Table
+from .metrics import WHEN
 from .words import bounded, interval, seconds, significant
 
 SVG = "http://www.w3.org/2000/svg"
@@ -479,9 +480,8 @@ def forest(group: dict[str, Any], pooled: dict[str, Any] | None) -> Picture | No
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
     middle = f" Pooled: {interval(pooled, 1000, 'mCPU', sign=True)}." if pooled else ""
-    alt = (
-        f"Effect at rest of {len(shown)} hosts, from {significant(1000 * shown[0][0])} to {significant(1000 * shown[-1][0])} mCPU.{middle}"
-    )
+    extremes = f"from {significant(1000 * shown[0][0])} to {significant(1000 * shown[-1][0])} mCPU"
+    alt = f"Effect {WHEN[group['primary']]} of {len(shown)} hosts, {extremes}.{middle}"
     picked = shown if named else [shown[index * (len(shown) - 1) // 10] for index in range(11)]
     rows = [[host, interval(effect, 1000, sign=True)] for _mean, host, effect in picked]
     what = "Effect by host, mCPU" if named else "Effect of eleven hosts from the smallest to the largest, mCPU; all are in the table below"

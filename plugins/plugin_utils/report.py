@@ -26,7 +26,7 @@ from .phases import reconciles_of
 from .plan import plan_of_cell
 from .schedule import remaining
 from .sections import document
-from .selection import select
+from .selection import Selected, select
 from .timeline import run_order, timelines
 
 SCHEMA = "kjoule.report/1"
@@ -125,7 +125,7 @@ def build_report(plan: dict[str, Any], journal: Journal, assumed: dict[str, Any]
         "costs": costs(whole, rows),
         **curves(plan, rows, analysis["metrics"].get("rest")),
         "calibration": calibrate(plan, journal.periods),
-        "warnings": _warnings(plan, journal, analysis),
+        "warnings": _warnings(plan, journal, analysis, selected),
         "settings": {key: settings.get(key) for key in SETTINGS_SHOWN},
         "workload": _workload(settings["workload"]),
         "provenance": _provenance(plan, journal, analysis),
@@ -236,7 +236,7 @@ def _provenance(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]
     }
 
 
-def _warnings(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]) -> list[str]:
+def _warnings(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any], selected: Selected) -> list[str]:
     warnings = []
     if ((journal.header or {}).get("host") or {}).get("virtualization") == "qemu":
         warnings.append(
@@ -265,12 +265,7 @@ def _warnings(plan: dict[str, Any], journal: Journal, analysis: dict[str, Any]) 
     ]
     if negative:
         warnings.append(f"Components add up to more than the machine was busy in phase {negative[0]['phase']}: the attribution is off.")
-    errors = sum(
-        reconciles_of(phase, "error")
-        for sides in select(plan, journal.periods).values()
-        for record in sides.values()
-        for phase in record["phases"]
-    )
+    errors = sum(reconciles_of(phase, "error") for sides in selected.values() for record in sides.values() for phase in record["phases"])
     if errors:
         warnings.append(f"{errors} reconciles failed in the blocks that count.")
     loud = checks.sentence(checks.summary(journal.periods))

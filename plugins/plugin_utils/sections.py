@@ -151,8 +151,8 @@ def _effects(report: dict[str, Any]) -> list[Block]:
 
 
 def _with_the_meter(meter: dict[str, Any] | None) -> str:
-    """The interval that joins sampling error and meter."""
-    return "-" if meter is None else f"{significant(meter['low'])} to {significant(meter['high'])}"
+    """The interval that joins sampling error and meter; none where either is not known."""
+    return "-" if meter is None or meter["low"] is None else f"{significant(meter['low'])} to {significant(meter['high'])}"
 
 
 def _pictures(report: dict[str, Any]) -> list[Block]:

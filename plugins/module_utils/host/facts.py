@@ -101,7 +101,8 @@ def virtualization(root: str = "/") -> dict[str, Any]:
         # qemu without KVM names its own CPU model and shows no kvm-clock; with KVM, /sys/hypervisor or the clock source tells.
         clocks = read_text(root, "/sys/devices/system/clocksource/clocksource0/available_clocksource") or ""
         model = next((line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")), "")
-        if "kvm-clock" in clocks:
+        # On ARM it is the machine's own name: "KVM Virtual Machine", else "QEMU Virtual Machine" (qemu's hw/arm/virt.c).
+        if "kvm-clock" in clocks or (arm and "KVM" in vendor):
             hypervisor = "kvm"
         elif "QEMU" in vendor or "QEMU" in model:
             hypervisor = "qemu"

@@ -36,3 +36,11 @@ def test_the_p_of_the_cells_is_adjusted_over_the_cells():
     adjusted = statistics.holm({str(number): effect["p"] for number, effect in enumerate(effects)})
     assert [effect["p_adjusted"] for effect in effects] == list(adjusted.values())
     assert [effect["verdict"] for effect in effects] == ["different", "different"]
+
+
+def test_cells_of_too_few_blocks_for_all_of_them_get_no_verdict():
+    """Of 6 pairs the smallest p is 2 / 2**6, of two cells by Holm twice that, 0.0625: no data could have told them apart."""
+    effects = [cell["effect"] for cell in cells_of(noise_cpu=0.5, blocks=6, factors={"apps": [2, 4]})]
+    assert [effect["n"] for effect in effects] == [6, 6]
+    assert all(effect["p_adjusted"] > 0.05 for effect in effects)
+    assert [effect["verdict"] for effect in effects] == [None, None]

@@ -93,6 +93,17 @@ def test_the_page_names_hosts_as_they_are_and_those_without_a_report():
     assert "Over 2 hosts flux uses more CPU than snowflake at rest" in text
 
 
+def test_what_was_measured_with_nothing_to_deliver_is_not_told_as_at_rest():
+    reports = [host("a"), host("b")]
+    for report in reports:
+        report["primary"] = "idle"
+        report["metrics"]["idle"]["effect"] = report["metrics"]["rest"]["effect"]
+    text = documents.to_markdown(fleet.document(fleet.build_fleet("r1", reports, []))).decode()
+    assert "Over 2 hosts flux uses more CPU than snowflake with nothing to deliver" in text
+    assert "Effect with nothing to deliver of 2 hosts" in text
+    assert "at rest, pooled" not in text
+
+
 @pytest.mark.parametrize("reports", [[], [host("a")]])
 def test_without_two_hosts_there_is_no_pooled_answer(reports):
     shown = fleet.document(fleet.build_fleet("r1", reports, []))

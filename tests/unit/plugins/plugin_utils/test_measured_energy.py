@@ -19,9 +19,9 @@ def test_measured_joules_come_out_in_watts_and_joules():
     assert metrics["change_joules"]["effect"]["mean"] == pytest.approx(3 * (0.3 - 0.07))
 
 
-def metered(bound_joules=0.0, accuracy=0.0, reads_high_by=0.0):
+def metered(bound_joules=0.0, accuracy=0.0, reads_high_by=0.0, **options):
     """Effects of a run that differs in nothing but the arms, measured by a meter with that bound and accuracy, and with that error."""
-    plan = plan_of()
+    plan = plan_of(**options)
     rows = records(plan, Recipe(TRUTHS, watts_idle=40.0))
     for phase in (phase for row in rows for phase in row["phases"]):
         (window,) = phase["energy"]
@@ -40,6 +40,12 @@ def test_a_bound_of_the_meter_widens_the_interval_by_what_it_is_worth():
     assert (effect["low"], effect["high"]) == pytest.approx((0.105, 0.105))
     assert effect["meter"]["high"] - effect["mean"] == pytest.approx(expanded, rel=1e-6)
     assert effect["mean"] - effect["meter"]["low"] == pytest.approx(expanded, rel=1e-6)
+
+
+def test_one_block_has_no_interval_whatever_the_meter_knows():
+    effect = metered(bound_joules=0.9, blocks=1, inference=False)["rest_joules"]["effect"]
+    assert effect["meter"]["expanded"] > 0
+    assert (effect["meter"]["low"], effect["meter"]["high"]) == (None, None)
 
 
 def test_sampling_error_and_meter_add_as_squares():

@@ -99,12 +99,17 @@ def test_a_machine_in_a_machine_is_recognised_and_emulation_told_from_kvm(tmp_pa
     assert (seen["kvm"], seen["nested"]) == (False, None)
 
 
-@pytest.mark.parametrize(("vendor", "role"), [("Ampere", "host"), ("QEMU", "guest")])
-def test_on_arm_no_flag_tells_so_the_kvm_and_the_firmware_do(tmp_path: Path, vendor: str, role: str) -> None:
+@pytest.mark.parametrize(
+    ("vendor", "product", "hypervisor"),
+    [("Ampere", "Mt. Jade", None), ("QEMU", "QEMU Virtual Machine", "qemu"), ("QEMU", "KVM Virtual Machine", "kvm")],
+)
+def test_on_arm_no_flag_tells_so_the_kvm_and_the_firmware_do(tmp_path: Path, vendor: str, product: str, hypervisor: str | None) -> None:
     put(tmp_path, "/proc/cpuinfo", "Features\t: fp asimd\nCPU implementer\t: 0x41\n")
     put(tmp_path, "/sys/class/dmi/id/sys_vendor", vendor)
+    put(tmp_path, "/sys/class/dmi/id/product_name", product)
     seen = facts.virtualization(str(tmp_path))
-    assert (seen["role"], seen["arm"], seen["extension"]) == (role, True, None)
+    assert (seen["role"], seen["hypervisor"]) == ("guest" if hypervisor else "host", hypervisor)
+    assert (seen["arm"], seen["extension"]) == (True, None)
     put(tmp_path, "/dev/kvm")
     put(tmp_path, "/sys/class/misc/kvm/uevent")
     assert facts.virtualization(str(tmp_path))["extension"] == "el2"
