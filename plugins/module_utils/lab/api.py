@@ -43,6 +43,10 @@ class ApiError(KjouleError):
         super().__init__(what, seen=f"{status} {reason}: {message}" if message else f"{status} {reason}", next_step=next_step)
 
 
+#: What to do about an API server that is down: kubectl has nobody to ask then.
+_LOOK = "look at the logs of kube-apiserver and etcd (lab kwok: their .log files in its folder; on a node: crictl logs)"
+
+
 class ApiUnavailable(KjouleError):
     """The API server cannot be reached, or went away in the middle of an answer."""
 
@@ -114,7 +118,7 @@ def _unavailable(server: str, error: BaseException) -> ApiUnavailable:
     return ApiUnavailable(
         f"the API server at {server} cannot be reached",
         seen=f"{type(error).__name__}: {error}",
-        next_step="look at kube-apiserver.log and etcd.log of the lab",
+        next_step=_LOOK,
     )
 
 
@@ -398,9 +402,7 @@ def _answer(method: str, path: str, response: http.client.HTTPResponse, content:
         try:
             answer = json.loads(content)
         except ValueError as error:
-            raise ApiUnavailable(
-                f"{method} {path}: the answer is not whole", seen=str(error), next_step="look at kube-apiserver.log of the lab"
-            ) from error
+            raise ApiUnavailable(f"{method} {path}: the answer is not whole", seen=str(error), next_step=_LOOK) from error
     if response.status < 400:
         return answer
     reason = (answer.get("reason") if isinstance(answer, dict) else None) or response.reason
