@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -293,6 +294,31 @@ def test_the_links_that_make_the_clone_a_collection_lead_somewhere():
         assert link.is_symlink()
         assert not os.readlink(link).startswith("/")
         assert link.resolve() == ROOT / link.name
+
+
+def listed(inventory: str) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("ansible-inventory"), "-i", ROOT / "inventories" / inventory, "--list"]
+    unset = {key: value for key, value in os.environ.items() if not key.startswith("HETZNER_ROBOT")}
+    return subprocess.run(command, cwd=ROOT, env=unset, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("inventory", "hosts"),
+    [
+        ("local", {"local"}),
+        ("baremetal", {"node1"}),
+        ("equinix", {"kjoule-c3-small-1"}),
+        ("vagrant", {"debian", "ubuntu", "rocky"}),
+    ],
+)
+def test_every_inventory_is_one_that_ansible_reads(inventory, hosts):
+    done = listed(inventory)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["_meta"]["hostvars"]) == hosts
+
+
+def test_the_inventory_of_a_provider_says_what_it_needs():
+    assert "Required config 'hetzner_user'" in listed("hetzner").stderr
 
 
 def test_a_playbook_can_be_called_by_its_full_name():
