@@ -37,8 +37,12 @@ FLUX = ("place", "registry")
 EXTRA = {"flux_trigger": ("poll", "annotate"), "snowflake_prune": ("none", "delete")}
 
 
+#: Where there is nothing nearer to say.
+DESCRIBED = "give it such a value, or leave it out for its default; inventories/local/group_vars/all.yml says what every setting means"
+
+
 def refuse(name: str, expected: str, seen: Any, next_step: str | None = None) -> KjouleError:
-    return KjouleError(f"setting {name}", expected=expected, seen=repr(seen), next_step=next_step)
+    return KjouleError(f"setting {name}", expected=expected, seen=repr(seen), next_step=next_step or DESCRIBED)
 
 
 def _boolean(name: str, value: Any) -> bool:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """CPU time and joules of pods that nobody asks for, and of the workload at rest, from the control groups of real pods. Pure.
 
-The unit of analysis is a block: the CPU-seconds of all pods of a kind by the seconds that they lived in the window, mean and t interval
-over the blocks. Joules are CPU-seconds times what a CPU-second costs: by the host's calibration where the phase has measured energy of the
+The unit of analysis is a block: the CPU-seconds of all pods of a kind by the seconds that they lived in the windows, mean and t interval
+over the blocks. What a hand edit made is followed until the last phase in which it is still there: a pod may need most of the phase of
+the edit only to begin. Joules are CPU-seconds times what a CPU-second costs: by the host's calibration where the phase has measured energy of the
 scope that was calibrated; else, where energy was measured, the share of the phase's active energy (attribution.py), into which static
 power leaks; else the estimate of the plan. Idle power that a pod keeps a host from saving is in the second only.
 """
@@ -20,12 +21,14 @@ from .selection import Selected
 
 #: The component that the pods of the workload are together (module_utils/experiment/period.py).
 WORKLOAD = "workload-pods"
-#: name -> (kind of the phase, state of the pods in it, what they are)
-KINDS: dict[str, tuple[str, str, str]] = {
-    "orphans": ("prune", "orphan", "a pod of a removed app"),
-    "drifted": ("drift", "drifted", "a pod of a hand edit"),
-    "asleep": ("steady", "desired", "a pod of the workload at rest"),
+#: name -> (kinds of the phases, state of the pods in them, what they are)
+KINDS: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "orphans": (("prune",), "orphan", "a pod of a removed app"),
+    "drifted": (("drift", "prune"), "drifted", "a pod of a hand edit"),
+    "asleep": (("steady",), "desired", "a pod of the workload at rest"),
 }
+#: The phases of one period, or of one side in a block.
+Phases = list[dict[str, Any]]
 
 
 def pods_in(phase: dict[str, Any], state: str) -> list[dict[str, Any]]:
@@ -38,26 +41,33 @@ def table(
 ) -> dict[str, dict[str, Any]] | None:
     """What pods used, by what they were (``KINDS``); None where no pods ran, and no entry for a kind of which none was seen.
 
-    ``{what, phase, source, blocks, pods, seconds, cpu, cpu_seconds, method, joules_per_cpu_second, watts, joules}``: ``cpu`` (CPU) and
-    ``watts`` are rates of one pod, ``cpu_seconds`` and ``joules`` of one pod over the ``seconds`` that it lived in the phase, each
+    ``{what, phases, source, blocks, pods, seconds, cpu, cpu_seconds, method, joules_per_cpu_second, watts, joules}``: ``phases`` are the
+    kinds in which such pods were seen, ``pods`` how many there were (one that is there in two phases is one), ``cpu`` (CPU) and ``watts``
+    rates of one pod, ``cpu_seconds`` and ``joules`` of one pod over the ``seconds`` that it lived in those phases, each
     ``{value, low, high}``. ``without_flux`` is the side on which orphans and drifted pods stay; the workload at rest is that of both.
     """
     if not any(phase.get("pods") for sides in selected.values() for record in sides.values() for phase in record["phases"]):
         return None
     found = {}
-    for name, (kind, state, what) in KINDS.items():
+    for name, (kinds, state, what) in KINDS.items():
         labels = plan["settings"]["labels"] if name == "asleep" else [without_flux]
-        blocks = [
-            [phase for label in labels if label in sides for phase in _seen(sides[label], kind, state)] for sides in selected.values()
-        ]
-        blocks = [phases for phases in blocks if phases]
+        blocks = [[_seen(sides[label], kinds, state) for label in labels if label in sides] for sides in selected.values()]
+        blocks = [periods for periods in blocks if any(periods)]
         if blocks:
-            found[name] = {"what": what, "phase": kind, **_figures(plan, blocks, state, scopes, calibration)}
+            seen = {phase["kind"] for periods in blocks for phases in periods for phase in phases}
+            phases = [kind for kind in kinds if kind in seen]
+            found[name] = {"what": what, "phases": phases, **_figures(plan, blocks, state, scopes, calibration)}
     return found
 
 
-def _seen(record: dict[str, Any], kind: str, state: str) -> list[dict[str, Any]]:
-    return [phase for phase in phases_of(record, kind) if phase.get("valid", True) and _known(phase) and _lived(phase, state) > 0]
+def _seen(record: dict[str, Any], kinds: tuple[str, ...], state: str) -> Phases:
+    phases = [phase for kind in kinds for phase in phases_of(record, kind)]
+    return [phase for phase in phases if phase.get("valid", True) and _known(phase) and _lived(phase, state) > 0]
+
+
+def _count(phases: Phases, state: str) -> int:
+    """How many pods there were in one period."""
+    return len({(pod["namespace"], pod["name"]) for phase in phases for pod in pods_in(phase, state)})
 
 
 def _known(phase: dict[str, Any]) -> bool:
@@ -77,9 +87,10 @@ def _used(phase: dict[str, Any], state: str) -> float:
 
 
 def _figures(
-    plan: dict[str, Any], blocks: list[list[dict[str, Any]]], state: str, scopes: list[str], calibration: dict[str, Any] | None
+    plan: dict[str, Any], blocks: list[list[Phases]], state: str, scopes: list[str], calibration: dict[str, Any] | None
 ) -> dict[str, Any]:
-    rates = [math.fsum(_used(phase, state) for phase in phases) / math.fsum(_lived(phase, state) for phase in phases) for phases in blocks]
+    together = [[phase for phases in periods for phase in phases] for periods in blocks]
+    rates = [math.fsum(_used(one, state) for one in phases) / math.fsum(_lived(one, state) for one in phases) for phases in together]
     interval = statistics.mean_interval(rates, 1 - plan["settings"]["alpha"])
     cpu = {
         "value": interval["mean"],
@@ -87,8 +98,8 @@ def _figures(
         "low": interval["mean"] if interval["low"] is None else max(0.0, interval["low"]),
         "high": interval["mean"] if interval["high"] is None else interval["high"],
     }
-    phases = [phase for block in blocks for phase in block]
-    pods = sum(len(pods_in(phase, state)) for phase in phases)
+    phases = [phase for block in together for phase in block]
+    pods = sum(_count(period, state) for periods in blocks for period in periods)
     seconds = math.fsum(_lived(phase, state) for phase in phases) / pods
     method, coefficient = _coefficient(phases, scopes, plan["settings"]["estimate"], calibration)
     watts = corners(lambda rate, joules: rate * joules, cpu, coefficient)
@@ -107,7 +118,7 @@ def _figures(
 
 
 def _coefficient(
-    phases: list[dict[str, Any]], scopes: list[str], row: dict[str, Any], calibration: dict[str, Any] | None
+    phases: Phases, scopes: list[str], row: dict[str, Any], calibration: dict[str, Any] | None
 ) -> tuple[str, Figure]:
     """Joules per CPU-second of these phases, and where from: ``marginal``, ``share`` or ``estimated``. All phases by one method."""
     scope, used = choose(scopes, calibration)

@@ -266,7 +266,7 @@ def _pods(rows: dict[str, dict[str, Any]]) -> list[Block]:
     table = [
         [
             row["what"],
-            f"{row['pods']} in {row['blocks']} blocks, {row['phase']}",
+            f"{row['pods']} in {row['blocks']} blocks, {' and '.join(row['phases'])}",
             f"{significant(row['seconds'])} s",
             f"{bounded(row['cpu_seconds'], 3)} s",
             f"{bounded(_scaled(row['cpu'], 1000), 3)} mCPU",
@@ -280,7 +280,7 @@ def _pods(rows: dict[str, dict[str, Any]]) -> list[Block]:
     methods = sorted({row["method"] for row in rows.values()})
     return [
         Text(
-            f"Measured: CPU time of real pods ({', '.join(sources)}), per pod over the phase; the mean of the blocks "
+            f"Measured: CPU time of real pods ({', '.join(sources)}), per pod over the phases; the mean of the blocks "
             f"with its t interval. Joules by {' and by '.join(JOULES_BY[method] for method in methods)}, with its bounds."
         ),
         Table("CPU time and energy of one pod", head, table),

@@ -92,12 +92,13 @@ def test_what_to_prepare_may_be_said_on_the_command_line(tmp_path: Path, word: s
     found = [task for name in files for task in yaml.safe_load((ROOT / name).read_text())]
     tasks = [task for item in found for task in item.get("tasks", [item]) if "kjoule_prepare_" in str(task.get("when"))]
     assert len(tasks) == 6
+    unrecorded = {"__teardown_records": {"results": [{"stat": {"exists": False}}]}}
     names = [f"kjoule_prepare_{name}" for name in ("kernel", "kvm", "rapl")]
     words = [part for name in names for part in ("-e", f"{name}={word}")]
     play(
         tmp_path,
         [
-            {"ansible.builtin.copy": {"content": "x", "dest": str(tmp_path / f"{index}.done")}, "when": task["when"]}
+            {"ansible.builtin.copy": {"content": "x", "dest": str(tmp_path / f"{index}.done")}, "when": task["when"], "vars": unrecorded}
             for index, task in enumerate(tasks)
         ],
         [],

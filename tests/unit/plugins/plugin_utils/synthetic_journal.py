@@ -53,12 +53,12 @@ class Recipe:
 LATE_SECONDS = 1.0
 
 
-def pods_of(recipe: Recipe, seconds: float, numbers: dict[str, int]) -> dict[str, Any]:
+def pods_of(recipe: Recipe, kind: str, seconds: float, numbers: dict[str, int]) -> dict[str, Any]:
     """What a phase record says of pods: so many of each state, each with the CPU time that the truth gives it, to the nanosecond."""
     assert recipe.pods is not None
     pods = []
     for state, number in numbers.items():
-        lived = seconds - LATE_SECONDS if state == "drifted" else seconds
+        lived = seconds - LATE_SECONDS if (state, kind) == ("drifted", "drift") else seconds
         used = {"seconds": lived, "cpu_seconds": recipe.pods[state] * lived}
         pods += [
             {
@@ -126,7 +126,7 @@ def period(plan: dict[str, Any], block: int, label: str, recipe: Recipe, *, atte
         real: dict[str, Any] = {}
         if recipe.pods:
             del parts["kwok-controller"], roles["kwok-controller"]
-            real = {"pods": pods_of(recipe, seconds, pods or {})}
+            real = {"pods": pods_of(recipe, kind, seconds, pods or {})}
             parts["workload-pods"] = sum(pod["cpu_seconds"] for pod in real["pods"]["pods"] if pod["role"] == "workload")
             roles["workload-pods"] = "workload"
         busy = cpu + parts.get("workload-pods", 0.0) + recipe.tool * seconds + actor + 0.1 * seconds
@@ -211,7 +211,8 @@ def period(plan: dict[str, Any], block: int, label: str, recipe: Recipe, *, atte
             edited = whole | {"drifted": truth.drifted}
             add(name, kind, hold, rest_rate * hold, changes=phase["apps"], state=objects(drifted=truth.drifted), pods=edited)
         elif kind == "prune":
-            left = {"desired": whole["desired"] - 2 * replicas, "orphan": gone}
+            # The hand edits are still there, in apps that nobody removed.
+            left = {"desired": whole["desired"] - 2 * replicas, "orphan": gone, "drifted": truth.drifted}
             add(name, kind, hold, rest_rate * hold, changes=1, state=objects(orphans=truth.orphans), pods=left)
         elif kind == "teardown":
             add(name, kind, 1.0, 0.3)

@@ -32,9 +32,10 @@ def flat(value):
 @pytest.mark.parametrize(
     ("name", "cpu", "pods", "seconds"),
     [
-        # Two apps of two pods each were removed; 2 replicas were added by hand, a second into the window; 5 apps of 2 pods on two sides.
+        # Two apps of two pods each were removed; 2 replicas were added by hand, a second into the window, and are the same two pods in
+        # the phase after it; 5 apps of 2 pods on two sides.
         ("orphans", 0.008, 6 * 4, 3.0),
-        ("drifted", 0.004, 6 * 2, 4.5 - LATE_SECONDS),
+        ("drifted", 0.004, 6 * 2, 4.5 - LATE_SECONDS + 3.0),
         ("asleep", 0.002, 6 * 2 * 10, 6.0),
     ],
 )
@@ -109,6 +110,35 @@ def test_blocks_that_differ_make_a_band_and_it_goes_into_the_break_even():
 _TURNED = (("value", "value"), ("low", "high"), ("high", "low"))
 
 
+def test_a_hand_edit_is_followed_into_the_phase_after_it():
+    """Its pods have only begun when the phase of the edit ends: what they use is in the next."""
+
+    def change(rows):
+        for row in rows:
+            for phase in row["phases"]:
+                for pod in phase["pods"]["pods"]:
+                    if pod["state"] == "drifted" and phase["kind"] == "drift":
+                        pod["seconds"], pod["cpu_seconds"] = 0.5, 0.0
+        return rows
+
+    row = on_pods(change=change)["pods"]["drifted"]
+    assert (row["phases"], row["pods"], row["seconds"]) == (["drift", "prune"], 6 * 2, pytest.approx(3.5))
+    assert row["cpu_seconds"] == flat(0.004 * 3.0)
+    assert row["cpu"] == flat(0.004 * 3.0 / 3.5)
+
+
+def test_only_the_phases_in_which_such_pods_were_seen_are_named():
+    def change(rows):
+        for row in rows:
+            for phase in row["phases"]:
+                if phase["kind"] == "prune":
+                    phase["pods"]["pods"] = [pod for pod in phase["pods"]["pods"] if pod["state"] != "drifted"]
+        return rows
+
+    row = on_pods(change=change)["pods"]["drifted"]
+    assert (row["phases"], row["pods"], row["seconds"]) == (["drift"], 6 * 2, pytest.approx(4.5 - LATE_SECONDS))
+
+
 def test_an_invalid_phase_is_no_observation():
     def change(rows):
         for row in rows:
@@ -162,8 +192,8 @@ def test_a_journal_of_before_pods_had_seconds_of_their_own_counts_the_windows():
         return rows
 
     row = on_pods(change=change)["pods"]["drifted"]
-    assert row["seconds"] == pytest.approx(4.5)
-    assert row["cpu"] == flat(0.004 * (4.5 - LATE_SECONDS) / 4.5)
+    assert row["seconds"] == pytest.approx(4.5 + 3.0)
+    assert row["cpu"] == flat(0.004 * (4.5 - LATE_SECONDS + 3.0) / (4.5 + 3.0))
 
 
 @pytest.mark.parametrize("write", [reports.to_markdown, reports.to_html])
