@@ -1,63 +1,57 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The in-cluster ways of the roles monitoring and kepler, on a real API server: what is applied, refused, and taken away again.
 
-The cluster is kwok's: no container runs. The definitions of HelmRelease and HelmRepository are those of Flux's own modules, so the API
-server refuses what they do not know. Flux's controllers are a double here: two Deployments by their names, and a thread that answers in the
-status of every release as helm-controller does. No chart is fetched.
+The cluster is kwok's: no container runs. Flux's source- and helm-controller are real and run as processes, with two Deployments by their
+names, for that is what the role looks for. The charts are doubles: of the names, versions and the Deployment of those of Prometheus and
+Grafana, with the values that they were given in a ConfigMap, from a repository on loopback.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
+import http.server
+import io
 import json
 import os
 import re
 import subprocess
+import tarfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.kjoule.bench.plugins.module_utils.artifact.build import environment
-from ansible_collections.kjoule.bench.plugins.module_utils.artifact.origins import get_go
-from ansible_collections.kjoule.bench.plugins.module_utils.artifact.settings import Settings
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES, KwokLab
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.ports import free_ports
 from test_monitoring import ROOT, changed, run_tasks
 from tiny import binaries, wait_until
 
 pytestmark = pytest.mark.integration
 
-#: The release of helm-controller that belongs to the source-controller of tools/.
-HELM_CONTROLLER = "github.com/fluxcd/helm-controller@v1.6.3"
 RELEASES = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/kjoule-monitoring/helmreleases"
 REPOSITORIES = "/apis/source.toolkit.fluxcd.io/v1/namespaces/kjoule-monitoring/helmrepositories"
 IMAGE = {"kepler_cluster_image": "mirror.example/kepler:v0.11.4"}
 TASKS = {"kepler": "cluster", "monitoring": "main"}
+CONTROLLERS = "/apis/apps/v1/namespaces/flux-system/deployments"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @pytest.fixture(scope="module")
-def definitions():
-    """The CustomResourceDefinitions of the two kinds that the role applies."""
-    settings = Settings()
-    try:
-        go = get_go(settings, "1.21")
-    except KjouleError as error:
-        pytest.skip(f"not run: the definition of HelmRelease comes with helm-controller's module: {error}")
-    command = [go.command, "mod", "download", "-json", HELM_CONTROLLER]
-    done = subprocess.run(command, env=environment(settings.folder), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"not run: {HELM_CONTROLLER} cannot be had: {done.stdout[-300:]}{done.stderr[-300:]}")
-    release = Path(json.loads(done.stdout)["Dir"]) / "config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml"
-    documents = [
-        *yaml.safe_load_all(release.read_text(encoding="utf-8")),
-        *yaml.safe_load_all(Path(binaries()["source-controller-crds"]).read_text(encoding="utf-8")),
-    ]
-    found = {document["spec"]["names"]["kind"]: document for document in documents if document}
-    return [found["HelmRelease"], found["HelmRepository"]]
+def controllers(tmp_path_factory):
+    """Flux's controllers for charts, and the definitions of their kinds: name -> path."""
+    folder = tmp_path_factory.mktemp("controllers")
+    names = ["helm-controller", "helm-controller-crds"]
+    get = {"ansible.builtin.include_role": {"name": "kjoule.bench.artifacts", "tasks_from": "get"}, "vars": {"artifacts_names": names}}
+    told = {"ansible.builtin.copy": {"content": "{{ artifacts_result | to_json }}", "dest": str(folder / "got.json")}}
+    done = run_tasks(folder, [get, told], {"artifacts_origin": "build"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    got = json.loads((folder / "got.json").read_text(encoding="utf-8"))
+    return {**binaries(), **{name: got[name]["path"] for name in names}}
 
 
 class MixedLab(KwokLab):
@@ -78,16 +72,123 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def flux(cluster, definitions):
-    """What the role looks for in a cluster with Flux."""
-    for definition in definitions:
-        cluster.api.create(DEFINITIONS, definition)
+def flux(cluster, controllers, tmp_path_factory):
+    """A cluster with Flux for charts."""
+    for name in ("source-controller-crds", "helm-controller-crds"):
+        for document in filter(None, yaml.safe_load_all(Path(controllers[name]).read_text(encoding="utf-8"))):
+            cluster.api.create(DEFINITIONS, document)
+    wait_until(lambda: all(established(item) for item in items(cluster.api, DEFINITIONS)))
     cluster.api.create("/api/v1/namespaces", {"metadata": {"name": "flux-system"}})
     for name in ("source-controller", "helm-controller"):
-        labels = {"app": name}
-        pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "manager", "image": f"mirror.example/{name}"}]}}
-        spec = {"selector": {"matchLabels": labels}, "template": pod}
-        cluster.api.create("/apis/apps/v1/namespaces/flux-system/deployments", {"metadata": {"name": name}, "spec": spec})
+        add_deployment(cluster, name)
+    folder = tmp_path_factory.mktemp("flux")
+    ports = free_ports(["storage", "source-metrics", "source-health", "helm-metrics", "helm-health"], {})
+    storage = f"127.0.0.1:{ports['storage']}"
+    (folder / "storage").mkdir()
+    own = {
+        "source": [f"--storage-path={folder / 'storage'}", f"--storage-addr={storage}", f"--storage-adv-addr={storage}"],
+        "helm": ["--requeue-dependency=1s"],
+    }
+    surroundings = {"KUBECONFIG": cluster.kubeconfig, "RUNTIME_NAMESPACE": "flux-system", "TUF_ROOT": str(folder / "sigstore")}
+    with contextlib.ExitStack() as running:
+        for short, flags in own.items():
+            addresses = [f"--{kind}-addr=127.0.0.1:{ports[f'{short}-{kind}']}" for kind in ("metrics", "health")]
+            common = ["--events-addr=", "--watch-all-namespaces=true", "--enable-leader-election=false"]
+            log = running.enter_context((folder / f"{short}.log").open("w", encoding="utf-8"))
+            process = subprocess.Popen(
+                [controllers[f"{short}-controller"], *flags, *addresses, *common],
+                env={**os.environ, **surroundings},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            running.callback(process.wait)
+            running.callback(process.kill)
+            wait_until(functools.partial(answers, f"http://127.0.0.1:{ports[f'{short}-health']}/readyz"))
+        yield
+
+
+def established(definition):
+    return any(one["type"] == "Established" and one["status"] == "True" for one in definition.get("status", {}).get("conditions") or [])
+
+
+def answers(url):
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+        return True
+    return False
+
+
+def add_deployment(cluster, name):
+    """The double of a controller's Deployment."""
+    labels = {"app": name}
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "manager", "image": f"mirror.example/{name}"}]}}
+    spec = {"selector": {"matchLabels": labels}, "template": pod}
+    cluster.api.create(CONTROLLERS, {"metadata": {"name": name}, "spec": spec})
+
+
+#: What the doubles of the charts hold: a Deployment as the real ones have, what is not in a namespace, and the values.
+CHART = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: "{{ .Release.Name }}-values"}
+data: {values: {{ .Values | toJson | quote }}, version: {{ .Chart.Version | quote }}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: "{{ .Release.Name }}-reads-nodes"}
+rules: [{apiGroups: [""], resources: [nodes], verbs: [get]}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: "{{ .Release.Name }}-server"}
+spec:
+  selector: {matchLabels: {app: {{ .Release.Name | quote }}}}
+  template:
+    metadata: {labels: {app: {{ .Release.Name | quote }}}}
+    spec: {containers: [{name: server, image: "mirror.example/server"}]}
+"""
+
+
+class ChartRepository:
+    """Serves the charts by their versions; until it is ``open`` it answers 503, as a mirror that is down."""
+
+    def __init__(self, folder: Path, charts: dict[str, str]) -> None:
+        entries = {}
+        for name, version in charts.items():
+            about = {"apiVersion": "v2", "name": name, "version": version}
+            archive = folder / f"{name}-{version}.tgz"
+            with tarfile.open(archive, "w:gz") as packed:
+                for path, text in (("Chart.yaml", json.dumps(about)), ("values.yaml", "{}"), ("templates/all.yaml", CHART)):
+                    member = tarfile.TarInfo(f"{name}/{path}")
+                    member.size = len(text.encode())
+                    packed.addfile(member, io.BytesIO(text.encode()))
+            entries[name] = [{**about, "urls": [archive.name], "created": "2026-01-01T00:00:00Z"}]
+        index = {"apiVersion": "v1", "generated": "2026-01-01T00:00:00Z", "entries": entries}
+        (folder / "index.yaml").write_text(yaml.safe_dump(index), encoding="utf-8")
+        self.open = threading.Event()
+        repository = self
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if repository.open.is_set():
+                    super().do_GET()
+                else:
+                    self.send_error(503)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> ChartRepository:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
 
 
 class Kubelet:
@@ -149,34 +250,6 @@ class Kubelet:
         status = {"phase": "Running" if ready else "Pending", "containerStatuses": [container]}
         if (pod.get("status") or {}).get("containerStatuses") is None:
             self.api.patch(f"{path}/status", {"status": {**status, "conditions": conditions}})
-
-
-class HelmController:
-    """The double: once ``told`` it has installed every release, before that it says of each why it could not."""
-
-    def __init__(self, cluster: KwokLab) -> None:
-        self.api = cluster.api
-        self.told = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work)
-
-    def __enter__(self) -> HelmController:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        while not self._stop.wait(0.1):
-            verdict = ("True", "InstallSucceeded", "double") if self.told.is_set() else ("False", "ArtifactFailed", "chart cannot be had")
-            condition = dict(zip(("status", "reason", "message"), verdict), type="Ready", lastTransitionTime="2026-01-01T00:00:00Z")
-            for item in items(self.api, RELEASES):
-                status = {"conditions": [condition], "observedGeneration": item["metadata"]["generation"]}
-                if item.get("status") != status:
-                    with contextlib.suppress(KjouleError):
-                        self.api.patch(f"{RELEASES}/{item['metadata']['name']}/status", {"status": status})
 
 
 def items(api, path):
@@ -329,18 +402,28 @@ def test_a_namespace_of_somebody_else_is_left_alone_while_kepler_goes_without_a_
 def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own_rules_and_dashboards_and_go_again(
     cluster, flux, run, tmp_path
 ):
-    with HelmController(cluster) as controller:
-        waiter = threading.Thread(target=lambda: wait_until((tmp_path / "told").exists) and controller.told.set())
-        waiter.start()
-        slow = {"monitoring_cluster_wait_seconds": 2, "monitoring_grafana": False}
-        count, said = run(refused("slow", "monitoring", **slow), mark(tmp_path / "told"), include("monitoring"), include("monitoring"))
-        waiter.join()
-        assert re.search(r'"slow: Not installed within 2 s: kjoule-prometheus .*helm-controller says: chart cannot be had', said), said
-        assert count == 2  # the charts of the first, with Grafana in the second, and nothing in the third
-        releases = {item["metadata"]["name"]: item["spec"] for item in items(cluster.api, RELEASES)}
+    defaults = yaml.safe_load((ROOT / "roles/monitoring/defaults/main.yml").read_text(encoding="utf-8"))
+    charts = {name: defaults[f"monitoring_cluster_{name}_chart"] for name in ("prometheus", "grafana")}
+    (tmp_path / "charts").mkdir()
+    with ChartRepository(tmp_path / "charts", charts) as repository:
+        where = {f"monitoring_cluster_{name}_repository": repository.url for name in charts}
+        slow = {"monitoring_cluster_wait_seconds": 12, "monitoring_grafana": False, **where}
+        _count, said = run(refused("slow", "monitoring", **slow))
+        assert re.search(
+            r'"slow: Not installed within 12 s: kjoule-prometheus .*helm-controller says: HelmChart .* is not ready: ', said
+        ), said
+        # Flux asks a repository that failed again by itself, but ever more rarely.
+        repository.open.set()
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat()
+        asked = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
+        cluster.api.patch(f"{REPOSITORIES}/kjoule-prometheus", asked)
+        count, said = run(include("monitoring", **where), include("monitoring", **where))
+        assert count == 1  # Grafana comes in the first, and nothing in the second
+        releases = {item["metadata"]["name"]: item for item in items(cluster.api, RELEASES)}
         assert set(releases) == {"kjoule-prometheus", "kjoule-grafana"}
         assert {item["metadata"]["name"] for item in items(cluster.api, REPOSITORIES)} == set(releases)
-        prometheus, grafana = (releases[name]["values"] for name in ("kjoule-prometheus", "kjoule-grafana"))
+        # What the charts were given, and that they were installed and run.
+        prometheus, grafana = (installed(cluster, name, charts) for name in charts)
         records = [rule.get("record") for group in prometheus["serverFiles"]["recording_rules.yml"]["groups"] for rule in group["rules"]]
         assert "kjoule:host_joules:increase1m" in records
         source = grafana["datasources"]["datasources.yaml"]["datasources"][0]
@@ -348,6 +431,29 @@ def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own
         boards = cluster.api.get("/api/v1/namespaces/kjoule-monitoring/configmaps/kjoule-dashboards")["data"]
         own = ROOT / "roles/monitoring/files/dashboards"
         assert boards == {path.name: path.read_text(encoding="utf-8") for path in own.glob("*.json")}
+        # A setting that changes is an upgrade of the chart.
+        assert run(include("monitoring", monitoring_retention="3d", **where))[0] == 1
+        assert "3d" in json.dumps(installed(cluster, "prometheus", charts))
+        # Nobody would uninstall them.
+        cluster.api.delete(f"{CONTROLLERS}/helm-controller")
+        count, said = run(refused("alone", "monitoring", monitoring_cluster_state="absent"))
+        assert count == 0
+        assert re.search(
+            r'"alone: The charts of kjoule-grafana, kjoule-prometheus are uninstalled by .*helm-controller, and it is not there', said
+        ), said
+        assert {item["metadata"]["name"] for item in items(cluster.api, RELEASES)} == set(releases)
+        add_deployment(cluster, "helm-controller")
         away = teardown(kjoule_monitoring=True)
         assert run(away, away)[0] == 2  # releases and namespace; the second time nothing is there
     assert "kjoule-monitoring" not in namespaces(cluster)
+    roles = {item["metadata"]["name"] for item in items(cluster.api, "/apis/rbac.authorization.k8s.io/v1/clusterroles")}
+    assert not {name for name in roles if name.startswith("kjoule-")}
+
+
+def installed(cluster, chart, charts):
+    """The values that a chart was installed with by helm-controller, of the version that was asked for, once its Deployment is there."""
+    kept = cluster.api.get(f"/api/v1/namespaces/kjoule-monitoring/configmaps/kjoule-{chart}-values")["data"]
+    assert kept["version"] == charts[chart]
+    seen = cluster.api.get(f"/apis/apps/v1/namespaces/kjoule-monitoring/deployments/kjoule-{chart}-server")
+    assert seen["status"]["readyReplicas"] == 1
+    return json.loads(kept["values"])
