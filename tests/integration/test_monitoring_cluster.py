@@ -38,6 +38,7 @@ REPOSITORIES = "/apis/source.toolkit.fluxcd.io/v1/namespaces/kjoule-monitoring/h
 IMAGE = {"kepler_cluster_image": "mirror.example/kepler:v0.11.4"}
 TASKS = {"kepler": "cluster", "monitoring": "main"}
 CONTROLLERS = "/apis/apps/v1/namespaces/flux-system/deployments"
+SETS = ("deployments", "daemonsets", "statefulsets")
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -148,20 +149,26 @@ spec:
 """
 
 
+def make_double(folder: Path, name: str, version: str) -> None:
+    """The double of a chart, as an archive."""
+    about = {"apiVersion": "v2", "name": name, "version": version}
+    with tarfile.open(folder / f"{name}-{version}.tgz", "w:gz") as packed:
+        for path, text in (("Chart.yaml", json.dumps(about)), ("values.yaml", "{}"), ("templates/all.yaml", CHART)):
+            member = tarfile.TarInfo(f"{name}/{path}")
+            member.size = len(text.encode())
+            packed.addfile(member, io.BytesIO(text.encode()))
+
+
 class ChartRepository:
-    """Serves the charts by their versions; until it is ``open`` it answers 503, as a mirror that is down."""
+    """Serves the charts of a folder by their versions; until it is ``open`` it answers 503, as a mirror that is down."""
 
     def __init__(self, folder: Path, charts: dict[str, str]) -> None:
-        entries = {}
-        for name, version in charts.items():
-            about = {"apiVersion": "v2", "name": name, "version": version}
-            archive = folder / f"{name}-{version}.tgz"
-            with tarfile.open(archive, "w:gz") as packed:
-                for path, text in (("Chart.yaml", json.dumps(about)), ("values.yaml", "{}"), ("templates/all.yaml", CHART)):
-                    member = tarfile.TarInfo(f"{name}/{path}")
-                    member.size = len(text.encode())
-                    packed.addfile(member, io.BytesIO(text.encode()))
-            entries[name] = [{**about, "urls": [archive.name], "created": "2026-01-01T00:00:00Z"}]
+        entries = {
+            name: [
+                {"apiVersion": "v2", "name": name, "version": version, "urls": [f"{name}-{version}.tgz"], "created": "2026-01-01T00:00:00Z"}
+            ]
+            for name, version in charts.items()
+        }
         index = {"apiVersion": "v1", "generated": "2026-01-01T00:00:00Z", "entries": entries}
         (folder / "index.yaml").write_text(yaml.safe_dump(index), encoding="utf-8")
         self.open = threading.Event()
@@ -402,9 +409,10 @@ def test_a_namespace_of_somebody_else_is_left_alone_while_kepler_goes_without_a_
 def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own_rules_and_dashboards_and_go_again(
     cluster, flux, run, tmp_path
 ):
-    defaults = yaml.safe_load((ROOT / "roles/monitoring/defaults/main.yml").read_text(encoding="utf-8"))
-    charts = {name: defaults[f"monitoring_cluster_{name}_chart"] for name in ("prometheus", "grafana")}
+    charts = pinned()
     (tmp_path / "charts").mkdir()
+    for name, version in charts.items():
+        make_double(tmp_path / "charts", name, version)
     with ChartRepository(tmp_path / "charts", charts) as repository:
         where = {f"monitoring_cluster_{name}_repository": repository.url for name in charts}
         slow = {"monitoring_cluster_wait_seconds": 12, "monitoring_grafana": False, **where}
@@ -450,6 +458,12 @@ def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own
     assert not {name for name in roles if name.startswith("kjoule-")}
 
 
+def pinned():
+    """The versions of the charts that the role asks for."""
+    defaults = yaml.safe_load((ROOT / "roles/monitoring/defaults/main.yml").read_text(encoding="utf-8"))
+    return {name: defaults[f"monitoring_cluster_{name}_chart"] for name in ("prometheus", "grafana")}
+
+
 def installed(cluster, chart, charts):
     """The values that a chart was installed with by helm-controller, of the version that was asked for, once its Deployment is there."""
     kept = cluster.api.get(f"/api/v1/namespaces/kjoule-monitoring/configmaps/kjoule-{chart}-values")["data"]
@@ -457,3 +471,60 @@ def installed(cluster, chart, charts):
     seen = cluster.api.get(f"/apis/apps/v1/namespaces/kjoule-monitoring/deployments/kjoule-{chart}-server")
     assert seen["status"]["readyReplicas"] == 1
     return json.loads(kept["values"])
+
+
+@pytest.mark.skipif("KJOULE_TEST_CHARTS" not in os.environ, reason="KJOULE_TEST_CHARTS names no folder with the real charts, as archives")
+def test_the_real_charts_make_of_the_roles_values_what_the_role_means(cluster, flux, run, tmp_path):
+    """Those of Prometheus and Grafana, in the versions of the role's defaults, which nothing here can fetch."""
+    charts = pinned()
+    with ChartRepository(Path(os.environ["KJOULE_TEST_CHARTS"]), charts) as repository:
+        repository.open.set()
+        where = {f"monitoring_cluster_{name}_repository": repository.url for name in charts}
+        run(include("monitoring", **where))
+        base = "/apis/apps/v1/namespaces/kjoule-monitoring"
+        kinds = {kind: {item["metadata"]["name"]: item for item in items(cluster.api, f"{base}/{kind}")} for kind in SETS}
+        # Nothing but the two: no alertmanager, no exporter of nodes.
+        assert {kind: set(names) for kind, names in kinds.items()} == {
+            "deployments": {"kjoule-prometheus-server", "kjoule-grafana"},
+            "daemonsets": set(),
+            "statefulsets": set(),
+        }
+        images = {
+            box["image"].split("/")[-1] for one in kinds["deployments"].values() for box in one["spec"]["template"]["spec"]["containers"]
+        }
+        assert {"prometheus:v3.5.0", "grafana:11.6.0"} <= images
+        # Prometheus' own judgement of what the chart wrote for it.
+        files = cluster.api.get("/api/v1/namespaces/kjoule-monitoring/configmaps/kjoule-prometheus-server")["data"]
+        written = yaml.safe_load(files["prometheus.yml"])
+        assert [job["job_name"] for job in written["scrape_configs"]] == ["kepler", "prometheus"]
+        # Debian's promtool knows no discovery in Kubernetes.
+        assert written["scrape_configs"][0].pop("kubernetes_sd_configs") == [
+            {"role": "endpointslice", "namespaces": {"names": ["kjoule-kepler"]}}
+        ]
+        for name, text in {**files, "prometheus.yml": yaml.safe_dump(written)}.items():
+            (tmp_path / name).write_text(text.replace("/etc/config/", f"{tmp_path}/"), encoding="utf-8")
+        judged = subprocess.run(["promtool", "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, check=False)
+        assert judged.returncode == 0, judged.stdout + judged.stderr
+        own = yaml.safe_load(files["recording_rules.yml"])
+        assert "kjoule:host_joules:increase1m" in {rule.get("record") for group in own["groups"] for rule in group["rules"]}
+        arguments = " ".join(kinds["deployments"]["kjoule-prometheus-server"]["spec"]["template"]["spec"]["containers"][-1]["args"])
+        for flag in ("--storage.tsdb.retention.time=30d", "--web.enable-remote-write-receiver", "--config.file=/etc/config/prometheus.yml"):
+            assert flag in arguments
+        # It may look for the Keplers, and Grafana finds it by its service.
+        roles = {item["metadata"]["name"]: item for item in items(cluster.api, "/apis/rbac.authorization.k8s.io/v1/clusterroles")}
+        rights = roles["kjoule-prometheus-server"]["rules"]
+        assert any("endpointslices" in rule.get("resources", []) and {"list", "watch"} <= set(rule["verbs"]) for rule in rights)
+        service = cluster.api.get("/api/v1/namespaces/kjoule-monitoring/services/kjoule-prometheus-server")
+        assert [port["port"] for port in service["spec"]["ports"]] == [80]
+        given = cluster.api.get("/api/v1/namespaces/kjoule-monitoring/configmaps/kjoule-grafana")["data"]
+        source = yaml.safe_load(given["datasources.yaml"])["datasources"][0]
+        assert source["url"] == "http://kjoule-prometheus-server.kjoule-monitoring.svc"
+        pod = kinds["deployments"]["kjoule-grafana"]["spec"]["template"]["spec"]
+        mounted = {volume["name"] for volume in pod["volumes"] if volume.get("configMap", {}).get("name") == "kjoule-dashboards"}
+        paths = {mount["mountPath"] for box in pod["containers"] for mount in box["volumeMounts"] if mount["name"] in mounted}
+        assert "/var/lib/grafana/dashboards/kjoule" in paths
+        run(teardown(kjoule_monitoring=True))
+    assert "kjoule-monitoring" not in namespaces(cluster)
+    assert {item["metadata"]["name"] for item in items(cluster.api, "/apis/rbac.authorization.k8s.io/v1/clusterroles")} == set(roles) - {
+        name for name in roles if name.startswith("kjoule-")
+    }
