@@ -30,6 +30,11 @@ def corners(function: Callable[..., float], *figures: Figure) -> dict[str, float
     return {"value": function(*(figure["value"] for figure in figures)), "low": min(ends), "high": max(ends)}
 
 
+def multiplied(figure: Figure, factor: float) -> dict[str, float]:
+    """``{value, low, high}`` of a figure times a number of at least 0."""
+    return {end: figure[end] * factor for end in ("value", "low", "high")}
+
+
 def _finite(name: str, value: Any, at_least: float) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .assumptions import Figure, corners
+from .assumptions import Figure, corners, multiplied
 
 JOULES_PER_KWH = 3.6e6
 HOURS_PER_YEAR = 8760
@@ -40,12 +40,8 @@ def score(joules: Figure, host_seconds: float, assumptions: dict[str, Figure]) -
         lambda kilograms, years: embodied_grams(kilograms, years, host_seconds), assumptions["embodied_kg"], assumptions["lifetime_years"]
     )
     total = {end: operational[end] + embodied[end] for end in ("value", "low", "high")}
-    marginal = None if grid.get("marginal") is None else _times(energy, grid["marginal"])
+    marginal = None if grid.get("marginal") is None else multiplied(energy, grid["marginal"])
     return {"energy_kwh": energy, "operational_g": operational, "embodied_g": embodied, "sci_g": total, "marginal_g": marginal}
-
-
-def _times(figure: dict[str, Any], factor: float) -> dict[str, float]:
-    return {end: figure[end] * factor for end in ("value", "low", "high")}
 
 
 def _units(report: dict[str, Any]) -> list[tuple[str, str, float]]:
@@ -82,7 +78,7 @@ def table(report: dict[str, Any], assumptions: dict[str, Figure], cpus: int | No
             parts = [("difference", metric["effect"]["mean"], {"value": effect["mean"], **ends})]
         for side, cpu, joules in parts:
             host_seconds = cpu * factor / cpus
-            found = score(_times(joules, factor), host_seconds, assumptions)
+            found = score(multiplied(joules, factor), host_seconds, assumptions)
             rows.append({"unit": unit, "side": side, "kind": "estimated" if energy is None else "measured", **found})
     for label, cost in report["reconcile"].items():
         row = report["energy"]["estimate"]

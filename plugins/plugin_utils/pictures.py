@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from .assumptions import multiplied
 from .document import Picture, Table
 from .metrics import WHEN
 from .words import bounded, interval, seconds, significant
@@ -351,7 +352,7 @@ def interval_curve(report: dict[str, Any]) -> Picture | None:
         return None
 
     def paint(axes: Axes) -> None:
-        _curve(axes, points, "interval_seconds", lambda point: {end: 1000 * point[end] for end in ("value", "low", "high")})
+        _curve(axes, points, "interval_seconds", lambda point: multiplied(point, 1000))
         axes.set_xlabel("reconcile interval")
         axes.set_ylabel("effect at rest, mCPU")
         shown = [10, 60, 600, 3600]
@@ -376,7 +377,7 @@ def apps_curve(report: dict[str, Any]) -> Picture | None:
         return None
 
     def paint(axes: Axes) -> None:
-        _curve(axes, points, "apps", lambda point: {end: 1000 * point[end] for end in ("value", "low", "high")})
+        _curve(axes, points, "apps", lambda point: multiplied(point, 1000))
         _wide(axes, 10)
         axes.set_ylim(bottom=min(0.0, *(1000 * point["low"] for point in points)))
         axes.set_xlabel("apps")

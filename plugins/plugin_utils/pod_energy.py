@@ -2,10 +2,10 @@
 """CPU time and joules of pods that nobody asks for, and of the workload at rest, from the control groups of real pods. Pure.
 
 The unit of analysis is a block: the CPU-seconds of all pods of a kind by the seconds that they lived in the windows, mean and t interval
-over the blocks. What a hand edit made is followed until the last phase in which it is still there: a pod may need most of the phase of
-the edit only to begin. Joules are CPU-seconds times what a CPU-second costs: by the host's calibration where the phase has measured energy of the
-scope that was calibrated; else, where energy was measured, the share of the phase's active energy (attribution.py), into which static
-power leaks; else the estimate of the plan. Idle power that a pod keeps a host from saving is in the second only.
+over the blocks. What a hand edit made is followed into the phase after the edit: a pod may need most of that of the edit only to begin.
+Joules are CPU-seconds times what a CPU-second costs: by the host's calibration where the phase has measured energy of the scope that was
+calibrated; else, where energy was measured, the share of the phase's active energy (attribution.py), into which static power leaks; else
+the estimate of the plan. Idle power that a pod keeps a host from saving is in the second only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 from . import statistics
-from .assumptions import Figure, corners
+from .assumptions import Figure, corners, multiplied
 from .attribution import attribute, choose
 from .phases import measured, phases_of
 from .selection import Selected
@@ -109,17 +109,15 @@ def _figures(
         "pods": pods,
         "seconds": seconds,
         "cpu": cpu,
-        "cpu_seconds": {end: seconds * cpu[end] for end in ("value", "low", "high")},
+        "cpu_seconds": multiplied(cpu, seconds),
         "method": method,
         "joules_per_cpu_second": coefficient,
         "watts": watts,
-        "joules": {end: seconds * watts[end] for end in ("value", "low", "high")},
+        "joules": multiplied(watts, seconds),
     }
 
 
-def _coefficient(
-    phases: Phases, scopes: list[str], row: dict[str, Any], calibration: dict[str, Any] | None
-) -> tuple[str, Figure]:
+def _coefficient(phases: Phases, scopes: list[str], row: dict[str, Any], calibration: dict[str, Any] | None) -> tuple[str, Figure]:
     """Joules per CPU-second of these phases, and where from: ``marginal``, ``share`` or ``estimated``. All phases by one method."""
     scope, used = choose(scopes, calibration)
     if scope is None or any(measured(phase, scope) is None for phase in phases):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .assumptions import Figure, corners
+from .assumptions import Figure, corners, multiplied
 from .metrics import COUNTS
 from .plan import arm_of
 from .pod_energy import KINDS
@@ -171,7 +171,7 @@ def _break_even(
         if name not in counts:
             return None
         cost, power = powers[name].against(point)
-        day = {end: cost[end] * SECONDS_PER_DAY for end in ("value", "low", "high")}
+        day = multiplied(cost, SECONDS_PER_DAY)
         return _quotient(day, _saved(name, counts[name], power, assumptions))
 
     deploy = report["metrics"].get("deploy_total")
@@ -179,7 +179,7 @@ def _break_even(
     if deploy is not None and point["energy"] == "estimated":
         saved = deploy["estimated"]["effect"]
         gain = {"value": -saved["value"], "low": -saved["high"], "high": -saved["low"]}
-        deployments = _quotient({end: point["watts"][end] * SECONDS_PER_DAY for end in ("value", "low", "high")}, gain)
+        deployments = _quotient(multiplied(point["watts"], SECONDS_PER_DAY), gain)
     stated = _quotient(point["watts"], assumptions["watts_per_pod"])
     return {
         **{key: point[key] for key in ("interval_seconds", "kind", "energy", "watts")},

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import checks, pictures
 from .answer import CONTROL_PLANE, headline, statements, tiles, verdict_word
+from .assumptions import multiplied
 from .document import Block, Document, Heading, Items, Picture, Section, Table, Text
 from .metrics import ENERGY_METRICS, METRICS
 from .pictures import scaled
@@ -269,9 +270,9 @@ def _pods(rows: dict[str, dict[str, Any]]) -> list[Block]:
             f"{row['pods']} in {row['blocks']} blocks, {' and '.join(row['phases'])}",
             f"{significant(row['seconds'])} s",
             f"{bounded(row['cpu_seconds'], 3)} s",
-            f"{bounded(_scaled(row['cpu'], 1000), 3)} mCPU",
+            f"{bounded(multiplied(row['cpu'], 1000), 3)} mCPU",
             f"{bounded(row['joules'])} J",
-            f"{bounded(_scaled(row['watts'], 1000))} mW",
+            f"{bounded(multiplied(row['watts'], 1000))} mW",
             row["method"],
         ]
         for row in rows.values()
@@ -310,7 +311,7 @@ def _virtual_machine(rows: list[dict[str, Any]]) -> list[Block]:
 def _savings(report: dict[str, Any]) -> list[Block]:
     item = report["savings"]
     rows = [
-        [benefit["what"], benefit["per"], benefit["basis"], f"{benefit['pods']:g}", f"{bounded(_scaled(benefit['joules'], 0.001))} kJ"]
+        [benefit["what"], benefit["per"], benefit["basis"], f"{benefit['pods']:g}", f"{bounded(multiplied(benefit['joules'], 0.001))} kJ"]
         for benefit in item["benefits"]
     ]
     picture = pictures.break_even(report)
@@ -352,16 +353,12 @@ def _basis(report: dict[str, Any]) -> str:
     return text
 
 
-def _scaled(figure: dict[str, float], factor: float) -> dict[str, float]:
-    return {end: figure[end] * factor for end in ("value", "low", "high")}
-
-
 def _carbon(report: dict[str, Any]) -> list[Block]:
     rows = [
         [
             f"{row['unit']}, {row['side']}",
             row["kind"],
-            bounded(_watt_hours(row["energy_kwh"])),
+            bounded(multiplied(row["energy_kwh"], 1000)),
             *(bounded(row[key]) for key in ("operational_g", "embodied_g", "sci_g")),
         ]
         for row in report["carbon"]
@@ -379,10 +376,6 @@ def _carbon(report: dict[str, Any]) -> list[Block]:
         Table("Carbon", head, rows),
         _assumed(report, ("grid", "pue", "embodied_kg", "lifetime_years")),
     ]
-
-
-def _watt_hours(figure: dict[str, float]) -> dict[str, float]:
-    return {end: 1000 * figure[end] for end in ("value", "low", "high")}
 
 
 def _checks(report: dict[str, Any]) -> list[Block]:

@@ -1,6 +1,6 @@
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.plugin_utils.assumptions import corners, grid_table, read_assumptions
+from ansible_collections.kjoule.bench.plugins.plugin_utils.assumptions import corners, grid_table, multiplied, read_assumptions
 
 
 def test_every_assumption_has_bounds_and_an_origin():
@@ -68,3 +68,7 @@ def test_bounds_hold_for_every_combination_also_of_negative_figures():
     cost = {"value": -1.0, "low": -2.0, "high": 3.0}
     factor = {"value": 10.0, "low": 5.0, "high": 20.0}
     assert corners(lambda a, b: a * b, cost, factor) == {"value": -10.0, "low": -40.0, "high": 60.0}
+
+
+def test_a_figure_is_multiplied_with_its_bounds_and_nothing_else_is_kept():
+    assert multiplied({"value": 2.0, "low": 1.0, "high": 4.0, "unit": "W"}, 3) == {"value": 6.0, "low": 3.0, "high": 12.0}
