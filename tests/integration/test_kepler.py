@@ -137,6 +137,8 @@ def host(tmp_path_factory):
         "kepler_config": {"monitor": {"staleness": "100ms"}},
         "kepler_metrics": ["node", "process"],
         "monitoring_grafana": False,
+        "__kepler_runs_services": False,
+        "__monitoring_runs_services": False,
         "monitoring_scrape_seconds": 1,
         "monitoring_prometheus_port": ports["prometheus"],
         "monitoring_targets": [{"host": "known", "address": f"127.0.0.1:{ports['kepler']}"}],

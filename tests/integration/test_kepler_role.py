@@ -40,6 +40,7 @@ def played(tmp_path_factory):
         "kepler_install_dir": str(top / "install"),
         "kepler_config_dir": str(top / "config"),
         "kepler_node_name": "known",
+        "__kepler_runs_services": False,
     }
     nothing = include("main", kepler_unit_dir=str(top / "nowhere"))
     done = run_tasks(top, [nothing, required, include("configure", **legacy)], variables)

@@ -76,6 +76,7 @@ def variables(folders):
         "monitoring_prometheus_port": world.free_port(),
         "monitoring_targets": [{"host": "alpha", "address": f"127.0.0.1:{world.free_port()}"}],
         "monitoring_grafana_admin_password": "a secret of the test",
+        "__monitoring_runs_services": False,
     }
 
 

@@ -63,24 +63,24 @@ class PodMeter:
         scale = _scale(start, end, window)
         pods = []
         for item in api.list("/api/v1/pods").get("items") or []:
-            uid = _uid(item)
-            if uid in end.pods:
-                used = (end.pods[uid] - start.pods.get(uid, 0)) * scale
-                meta = item["metadata"]
-                created = meta.get("creationTimestamp") or ""
-                pods.append(
-                    {
-                        "namespace": meta["namespace"],
-                        "name": meta["name"],
-                        "workload": owner(item),
-                        "role": "workload" if meta["namespace"] in namespaces else "other",
-                        "state": "desired",
-                        "created": created,
-                        "seconds": window[1] - (window[0] if uid in start.pods else _began(created, window)),
-                        "cpu_seconds": max(used, 0) / 1e9,
-                    }
-                )
+            uid, meta = _uid(item), item["metadata"]
+            created = meta.get("creationTimestamp") or ""
+            pods.append(
+                {
+                    "namespace": meta["namespace"],
+                    "name": meta["name"],
+                    "workload": owner(item),
+                    "role": "workload" if meta["namespace"] in namespaces else "other",
+                    "state": "desired",
+                    "created": created,
+                    "uid": uid,
+                    "seconds": window[1] - (window[0] if uid in start.pods else _began(created, window)),
+                    "cpu_seconds": max((end.pods.get(uid, 0) - start.pods.get(uid, 0)) * scale, 0) / 1e9,
+                }
+            )
+        # A pod that has no counter yet is none to report, but it is one of those in excess.
         _mark(pods, revision, state["names"])
+        pods = [pod for pod in pods if pod.pop("uid") in end.pods]
         for pod in pods:
             del pod["created"]
         named = sum(end.pods[uid] - start.pods.get(uid, 0) for uid in end.pods) * scale

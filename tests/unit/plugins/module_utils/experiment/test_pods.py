@@ -81,6 +81,15 @@ def test_of_a_deployment_that_somebody_scaled_up_the_newest_pods_are_the_excess(
     assert {one["name"]: one["state"] for one in seen["pods"]} == {"a-old": "desired", "a-new": "drifted"}
 
 
+def test_a_pod_in_excess_that_has_no_counter_yet_makes_none_of_the_others_drifted():
+    pods = [
+        pod("a-new", uid="u2", deployment="a", created="2026-01-01T00:05:00Z"),
+        pod("a-old", uid="u1", deployment="a", created="2026-01-01T00:01:00Z"),
+    ]
+    seen = described(pods, (0, {}), (SECOND, {"u1": SECOND}), [deployment("a", 1)], drifted=["Deployment kjoule-apps/a"])
+    assert {one["name"]: one["state"] for one in seen["pods"]} == {"a-old": "desired"}
+
+
 def test_where_nothing_is_in_excess_every_pod_of_it_is_another_than_asked_for():
     seen = described(
         [pod("a-1", uid="u1", deployment="a")], (0, {}), (SECOND, {"u1": SECOND}), [deployment("a")], drifted=["Deployment kjoule-apps/a"]
