@@ -22,12 +22,13 @@ class ActionModule(ActionBase):
             {
                 "name": {"type": "str", "required": True},
                 "namespace": {"type": "str", "required": True},
-                "kubeconfig": {"type": "path"},
+                "kubeconfig": {"type": "str"},  # a ~ in it is the host's, and is looked up there
+                "context": {"type": "str"},
                 "timeout": {"type": "float", "default": 180.0},
                 "image_advice": {"type": "str", "required": True},
             }
         )
-        where = {"kubeconfig": given["kubeconfig"], "namespace": given["namespace"]}
+        where = {"kubeconfig": given["kubeconfig"], "context": given["context"], "namespace": given["namespace"]}
 
         def ask(**what: Any) -> list[Json]:
             arguments = {key: value for key, value in {**where, **what}.items() if value}

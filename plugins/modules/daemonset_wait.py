@@ -27,6 +27,9 @@ options:
   kubeconfig:
     description: Kubeconfig of the cluster, on the host. Default is the usual one.
     type: path
+  context:
+    description: Name of the context in it. Default is the one that it calls current.
+    type: str
   timeout:
     description: How long to wait, in seconds.
     type: float

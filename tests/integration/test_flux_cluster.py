@@ -83,6 +83,30 @@ def test_what_was_applied_before_a_refusal_goes_as_well(cluster, tmp_path, manif
     assert names(cluster) == before
 
 
+def test_rights_that_an_earlier_flux_left_are_neither_taken_over_nor_removed(cluster, tmp_path, manifests):
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    theirs = {"metadata": {"name": "crd-controller-flux-system"}, "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}]}
+    made = cluster.api.create(roles, theirs)
+    before = names(cluster)
+    try:
+        lab, arm = flux_arm(cluster, tmp_path, manifests)
+        try:
+            with pytest.raises(
+                KjouleError, match=r"another Flux in this cluster: .*saw ClusterRole crd-controller-flux-system\. Next: take"
+            ):
+                arm._install_controllers()
+            arm.uninstall()
+        finally:
+            lab.discard()
+        assert names(cluster) == before
+        seen = cluster.api.get(f"{roles}/crd-controller-flux-system")
+        assert [seen["metadata"][key] for key in ("uid", "resourceVersion")] == [
+            made["metadata"][key] for key in ("uid", "resourceVersion")
+        ]
+    finally:
+        cluster.api.delete(f"{roles}/crd-controller-flux-system")
+
+
 def test_only_the_needed_controllers_are_installed_from_the_named_registry_and_nothing_of_them_stays(cluster, tmp_path, manifests):
     before = names(cluster)
     lab, arm = flux_arm(cluster, tmp_path, manifests)

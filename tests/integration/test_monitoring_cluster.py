@@ -289,11 +289,29 @@ def mark(path):
     return {"ansible.builtin.copy": {"dest": str(path), "content": ""}, "changed_when": False}
 
 
+def beside_another(cluster, folder):
+    """A kubeconfig in which the cluster is the context ``meant``, and the current one leads to where nobody answers."""
+    given = yaml.safe_load(Path(cluster.kubeconfig).read_text(encoding="utf-8"))
+    (context,) = given["contexts"]
+    given["clusters"].append({"name": "other", "cluster": {"server": "https://127.0.0.1:1"}})
+    given["contexts"] = [{**context, "name": "meant"}, {"name": "other", "context": {**context["context"], "cluster": "other"}}]
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump({**given, "current-context": "other"}), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def run(cluster, tmp_path, monkeypatch):
     """Plays tasks: how many changed something, and what was said."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the client of the modules keeps what it has seen of an API server
-    where = {"kepler_cluster_kubeconfig": cluster.kubeconfig, "kjoule_lab": "existing", "kjoule_existing_kubeconfig": cluster.kubeconfig}
+    path = str(beside_another(cluster, tmp_path))
+    where = {
+        "kepler_cluster_kubeconfig": path,
+        "kjoule_lab": "existing",
+        "kjoule_existing_kubeconfig": path,
+        "kjoule_existing_context": "meant",
+        "kjoule_existing_confirm": "meant",
+    }
 
     def play(*tasks, **more):
         done = run_tasks(tmp_path, list(tasks), {**where, "kjoule_monitoring_place": "cluster", **more})
@@ -301,6 +319,23 @@ def run(cluster, tmp_path, monkeypatch):
         return changed(done), done.stdout
 
     return play
+
+
+def test_a_cluster_that_nobody_named_is_refused(cluster, run):
+    """By the role's own settings: those of the lab name the right one, which all other tests show."""
+    before = namespaces(cluster)
+    wrong = {"none": {"kubeconfig": ""}, "several": {"context": "", "confirm": ""}, "another": {"context": "other", "confirm": "meant"}}
+    says = {
+        "none": "no cluster is named: .*Next: set {}_cluster_kubeconfig",
+        "several": ".*has several contexts, and none of them is named: .*Next: set {}_cluster_context",
+        "another": ".*leads to another cluster .*saw context other, cluster other at https://127.0.0.1:1",
+    }
+    for role in ("kepler", "monitoring"):
+        for name, given in wrong.items():
+            count, said = run(refused(role, role), **{f"{role}_cluster_{key}": value for key, value in given.items()})
+            assert count == 0
+            assert re.search(f'"{role}: {says[name].format(role)}', said), said
+    assert namespaces(cluster) == before
 
 
 def test_without_flux_kepler_comes_and_the_charts_are_refused_by_what_is_missing(cluster, run):
@@ -378,7 +413,7 @@ def test_teardown_takes_kepler_out_of_the_cluster_but_for_what_is_not_ours_and_o
         cluster.api.delete(role)
     closed = tmp_path / "closed"
     closed.write_text(
-        re.sub(r"(server.*127\.0\.0\.1):\d+", r"\1:1", Path(cluster.kubeconfig).read_text(encoding="utf-8")), encoding="utf-8"
+        re.sub(r"(server.*127\.0\.0\.1):\d+", r"\1:1", (tmp_path / "kubeconfig").read_text(encoding="utf-8")), encoding="utf-8"
     )
     gone = {"kepler_cluster_kubeconfig": str(tmp_path / "nowhere"), "kjoule_existing_kubeconfig": str(closed)}
     count, said = run(teardown(kjoule_monitoring=True), **gone)

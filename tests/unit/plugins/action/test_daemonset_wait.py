@@ -48,9 +48,9 @@ def run(monkeypatch):
 
 
 def test_it_looks_at_the_pods_of_the_daemonsets_own_selector_by_the_hosts_client(run):
-    answer = run({"resources": [DAEMONSET]}, {"resources": []}, kubeconfig="/k")
+    answer = run({"resources": [DAEMONSET]}, {"resources": []}, kubeconfig="~/k", context="lab")
     assert (answer["changed"], answer["nodes"]) == (False, 1)
-    where = {"kubeconfig": "/k", "namespace": "ns"}
+    where = {"kubeconfig": "~/k", "context": "lab", "namespace": "ns"}
     assert run.asked == [
         ("kubernetes.core.k8s_info", {**where, "api_version": "apps/v1", "kind": "DaemonSet", "name": "k"}),
         ("kubernetes.core.k8s_info", {**where, "api_version": "v1", "kind": "Pod", "label_selectors": ["app=k"]}),

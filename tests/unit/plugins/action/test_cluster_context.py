@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the action reads and returns. Which context is meant is in plugin_utils/test_kubeconfig.py."""
+
+from __future__ import annotations
+
+import base64
+import json
+from types import SimpleNamespace
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.kjoule.bench.plugins.action.cluster_context import ActionModule
+
+KUBECONFIG = {
+    "contexts": [{"name": "admin@lab", "context": {"cluster": "lab", "user": "admin"}}],
+    "clusters": [{"name": "lab", "cluster": {"server": "https://127.0.0.1:6443"}}],
+    "users": [{"name": "admin", "user": {"token": "abc"}}],
+}
+
+
+@pytest.fixture
+def run(monkeypatch):
+    def go(answer, **arguments):
+        task = SimpleNamespace(
+            args=arguments, action="kjoule.bench.cluster_context", async_val=0, environment=None, check_mode=False, diff=False, timeout=0
+        )
+        action = ActionModule(
+            task,
+            connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere")),
+            play_context=None,
+            loader=None,
+            templar=None,
+            shared_loader_obj=None,
+        )
+
+        def execute(name, arguments, task_vars):
+            go.asked.append((name, arguments))
+            return answer
+
+        monkeypatch.setattr(action, "_execute_module", execute)
+        return action.run(task_vars={})
+
+    go.asked = []
+    return go
+
+
+def test_it_reads_the_file_on_the_host_and_returns_names_and_no_secret(run):
+    answer = run({"content": base64.b64encode(json.dumps(KUBECONFIG).encode()).decode()}, kubeconfig="/k", confirm="lab")
+    assert answer == {"changed": False, "context": "admin@lab", "cluster": "lab", "server": "https://127.0.0.1:6443"}
+    assert run.asked == [("ansible.builtin.slurp", {"src": "/k"})]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"kubeconfig": ""}])
+def test_without_a_kubeconfig_no_cluster_is_named(run, arguments):
+    with pytest.raises(AnsibleActionFail, match=r"^no cluster is named: .*Next: set monitoring_cluster_kubeconfig"):
+        run({}, variables="monitoring_cluster_", **arguments)
+    assert run.asked == []
+
+
+def test_a_file_that_is_not_there_is_told(run):
+    with pytest.raises(AnsibleActionFail, match=r"the kubeconfig /k cannot be read: .*saw file not found: /k\. Next: correct kubeconfig"):
+        run({"failed": True, "msg": "file not found: /k"}, kubeconfig="/k")
+
+
+def test_another_cluster_than_the_confirmed_one_is_refused(run):
+    with pytest.raises(AnsibleActionFail, match="leads to another cluster"):
+        run({"content": base64.b64encode(json.dumps(KUBECONFIG).encode()).decode()}, kubeconfig="/k", confirm="prod")
