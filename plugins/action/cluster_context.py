@@ -51,10 +51,11 @@ class ActionModule(ActionBase):
             )
         done = self._execute_module("ansible.builtin.slurp", {"src": path}, task_vars=task_vars)
         if done.get("failed"):
+            said = str(done.get("msg") or "no reason")
             raise KjouleError(
                 f"the kubeconfig {path} cannot be read",
                 expected="a file on the host",
-                seen=str(done.get("msg") or "no reason"),
+                seen="no such file" if "file not found" in said.lower() else said,
                 next_step=f"correct {variables}kubeconfig, or make the file readable",
             )
         return base64.b64decode(done["content"]).decode("utf-8", "replace")

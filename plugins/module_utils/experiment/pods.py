@@ -12,7 +12,7 @@ import datetime
 from typing import Any, Protocol
 
 from ..energy.cgroups import PodReading
-from ..lab.api import KubeApi
+from ..lab.api import ApiError, KubeApi
 from .workload import Revision
 
 #: A static pod's group is named after this, not after the uid of its image in the API.
@@ -54,7 +54,7 @@ class PodMeter:
         ``window`` is when it began and ended, in seconds since 1970: a pod that began within it lived for less (``seconds``).
         ``namespaces`` are those that revisions live in: pods there have the role workload, the others (the node's own, the arm's, which are
         components) the role other. ``state`` is desired; orphan where the pod's owner is no longer asked for; drifted where its owner is
-        another than asked for, of which the newest pods in excess are it, or all of them where there is no excess.
+        another than asked for: where it was scaled up, the newest pods beyond the number asked for, and otherwise all of them.
 
         Of pods in a virtual machine there is ``machine`` as well: ``{component, cpu_seconds, read_seconds}``, the CPU time of all that the
         guest counts, and between which of its own readings. Everything is what was used between those, times the length of the window by
@@ -79,7 +79,7 @@ class PodMeter:
                 }
             )
         # A pod that has no counter yet is none to report, but it is one of those in excess.
-        _mark(pods, revision, state["names"])
+        _mark(pods, revision, state["names"], api)
         pods = [pod for pod in pods if pod.pop("uid") in end.pods]
         for pod in pods:
             del pod["created"]
@@ -138,9 +138,9 @@ def _uid(item: dict[str, Any]) -> str:
     return str((meta.get("annotations") or {}).get(_CONFIG_HASH) or meta["uid"])
 
 
-def _mark(pods: list[dict[str, Any]], revision: Revision, names: dict[str, list[str]]) -> None:
+def _mark(pods: list[dict[str, Any]], revision: Revision, names: dict[str, list[str]], api: KubeApi) -> None:
     wanted = {
-        f"{item['kind']} {item['metadata'].get('namespace') or ''}/{item['metadata']['name']}": int(item["spec"].get("replicas", 1))
+        f"{item['kind']} {item['metadata'].get('namespace') or ''}/{item['metadata']['name']}": item
         for item in revision.objects()
         if isinstance(item.get("spec"), dict) and item["kind"] in ("Deployment", "StatefulSet", "ReplicaSet")
     }
@@ -151,10 +151,28 @@ def _mark(pods: list[dict[str, Any]], revision: Revision, names: dict[str, list[
         if who in names["orphans"]:
             changed, word = members, "orphan"
         elif who in names["drifted"]:
-            excess = len(members) - wanted.get(who, len(members))
-            newest = sorted(members, key=lambda pod: (pod["created"], pod["name"]))
-            changed, word = (newest[-excess:] if excess > 0 else members), "drifted"
+            asked = _replicas(wanted[who]) if who in wanted else len(members)
+            oldest = sorted(members, key=lambda pod: (pod["created"], pod["name"]))
+            # Those in excess may not be there yet: what the owner says now decides whether it was scaled up, not how many pods there are.
+            scaled_up = len(members) > asked or (who in wanted and _live_replicas(api, wanted[who]) > asked)
+            changed, word = (oldest[asked:] if scaled_up else members), "drifted"
         else:
             continue
         for pod in changed:
             pod["state"] = word
+
+
+def _replicas(item: dict[str, Any]) -> int:
+    return int(item["spec"].get("replicas", 1))
+
+
+def _live_replicas(api: KubeApi, item: dict[str, Any]) -> int:
+    """How many the owner is asked for in the cluster now; those of the revision where it has just gone."""
+    meta = item["metadata"]
+    path = f"/apis/{item['apiVersion']}/namespaces/{meta.get('namespace') or 'default'}/{item['kind'].lower()}s/{meta['name']}"
+    try:
+        return _replicas(api.get(path))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return _replicas(item)

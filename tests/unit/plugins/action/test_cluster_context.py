@@ -57,9 +57,12 @@ def test_without_a_kubeconfig_no_cluster_is_named(run, arguments):
     assert run.asked == []
 
 
-def test_a_file_that_is_not_there_is_told(run):
-    with pytest.raises(AnsibleActionFail, match=r"the kubeconfig /k cannot be read: .*saw file not found: /k\. Next: correct kubeconfig"):
-        run({"failed": True, "msg": "file not found: /k"}, kubeconfig="/k")
+@pytest.mark.parametrize(
+    ("said", "seen"), [("File not found: /k", "no such file"), ("file not found: /k", "no such file"), ("denied: /k", "denied: /k")]
+)
+def test_a_file_that_is_not_there_or_may_not_be_read_is_told(run, said, seen):
+    with pytest.raises(AnsibleActionFail, match=rf"the kubeconfig /k cannot be read: .*saw {seen}\. Next: correct kubeconfig"):
+        run({"failed": True, "msg": said}, kubeconfig="/k")
 
 
 def test_another_cluster_than_the_confirmed_one_is_refused(run):

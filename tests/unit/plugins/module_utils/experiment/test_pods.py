@@ -7,6 +7,7 @@ import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.cgroups import PodReading
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.pods import PodMeter, owner, workload_cpu_seconds
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.workload import Revision
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.api import ApiError
 
 SECOND = 1_000_000_000
 
@@ -31,8 +32,14 @@ def deployment(name, replicas=1):
 WINDOW = (1767225600.0, 1767226500.0)
 
 
-def described(pods, start, end, desired=(), drifted=(), orphans=(), inside=None):
-    api = SimpleNamespace(list=lambda path: {"items": pods})
+def described(pods, start, end, desired=(), drifted=(), orphans=(), inside=None, live=()):
+    def get(path):
+        for item in live:
+            if path == f"/apis/apps/v1/namespaces/kjoule-apps/deployments/{item['metadata']['name']}":
+                return item
+        raise ApiError("not there", status=404, reason="NotFound", body={})
+
+    api = SimpleNamespace(list=lambda path: {"items": pods}, get=get)
     revision = Revision(1, {item["metadata"]["name"]: [item] for item in desired})
     names = {"drifted": list(drifted), "orphans": list(orphans), "missing": []}
     reader = SimpleNamespace(source="cgroup v2", inside=inside)
@@ -88,6 +95,17 @@ def test_a_pod_in_excess_that_has_no_counter_yet_makes_none_of_the_others_drifte
     ]
     seen = described(pods, (0, {}), (SECOND, {"u1": SECOND}), [deployment("a", 1)], drifted=["Deployment kjoule-apps/a"])
     assert {one["name"]: one["state"] for one in seen["pods"]} == {"a-old": "desired"}
+
+
+def test_of_a_deployment_that_was_scaled_up_a_moment_ago_the_pods_that_are_there_are_the_ones_asked_for():
+    pods = [pod("a-1", uid="u1", deployment="a"), pod("a-2", uid="u2", deployment="a")]
+    end = (2 * SECOND, {"u1": SECOND, "u2": SECOND})
+    drifted = ["Deployment kjoule-apps/a"]
+    seen = described(pods, (0, {}), end, [deployment("a", 2)], drifted=drifted, live=[deployment("a", 3)])
+    assert [one["state"] for one in seen["pods"]] == ["desired", "desired"]
+    # Of one that is changed in another way, as many as asked for are all changed.
+    seen = described(pods, (0, {}), end, [deployment("a", 2)], drifted=drifted, live=[deployment("a", 2)])
+    assert [one["state"] for one in seen["pods"]] == ["drifted", "drifted"]
 
 
 def test_where_nothing_is_in_excess_every_pod_of_it_is_another_than_asked_for():
