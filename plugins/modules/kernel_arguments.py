@@ -83,7 +83,10 @@ running:
   type: list
   elements: str
 reboot_required:
-  description: Whether the running kernel lacks a wanted argument, or still has one that was taken out.
+  description:
+    - Whether the running kernel lacks a wanted argument, or still has one that was taken out.
+    - It stays V(true) until the host was booted, however often the module is called. What was taken out since the last boot is kept in
+      C(/run/kjoule/kernel_arguments.json).
   returned: success
   type: bool
 files:

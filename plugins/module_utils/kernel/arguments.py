@@ -12,6 +12,7 @@ from ..errors import KjouleError
 from . import tokens
 from .files import Change, Record, check_writable, read, read_text, write
 from .loaders import Line, Loader, detect
+from .removed import recall, remember
 
 COMMAND_SECONDS = 1800.0  # grub-mkconfig with os-prober looks into every disk
 Runner = Callable[[list[str]], None]
@@ -65,13 +66,13 @@ def present(root: str, arguments: list[str], bootloader: str = "auto", check: bo
     after it, all files are put back.
     """
     wanted = tokens.check(arguments)
-    loader, record = detect(root, bootloader), Record(root)
+    loader, record, (_from, taken) = detect(root, bootloader), Record(root), recall(root)
     stale = tokens.without(record.arguments, wanted)
     for line in loader.source_lines():
         tokens.check_conflicts(tokens.without(line.words, stale), wanted, line.path)
     changes = loader.changes(wanted, stale)
     behind = not _as_wanted(loader.lines(), wanted, stale)
-    result = Result(loader.name, bool(changes) or behind, changes)
+    result = Result(loader.name, bool(changes) or behind, changes, running=running(root))
     if result.changed:
         result.commands = loader.commands(wanted, stale)
         check_writable(root, loader.directories, loader.needed_bytes)
@@ -80,9 +81,13 @@ def present(root: str, arguments: list[str], bootloader: str = "auto", check: bo
         first = record.data is None
         record.keep(loader.name, added, [*changes, *(Change(path, read(root, path), None) for path in loader.generated())])
         with_rollback(root, loader, result, first, lambda: _carry_out(root, loader, result, run, {}, wanted, stale))
+    lines = _after(loader, check, wanted, stale)
+    left = _still_running(result, lines, taken + tokens.without(stale, taken))
+    if not check:
+        remember(root, loader.name, left)
         record.forget(stale)
-    _finish(root, loader, result, wanted if check else [])
-    result.reboot_required = bool(tokens.missing(result.running, wanted)) or any(word in result.running for word in stale)
+    result.configured = lines[0].words if lines else []
+    result.reboot_required = bool(tokens.missing(result.running, wanted) or left)
     return result
 
 
@@ -92,23 +97,51 @@ def absent(root: str, bootloader: str = "auto", check: bool = False, run: Runner
     Nothing is done without the record that ``present`` keeps: an argument that was there before is somebody's. A file that somebody has
     edited since keeps that edit and loses only the arguments.
     """
-    record = Record(root)
+    record, (taken_from, taken) = Record(root), recall(root)
     if record.data is None:
-        return Result(None, running=running(root))
+        result = Result(None, running=running(root))
+        result.reboot_required = bool(taken and _still_running(result, _lines_of(root, taken_from), taken))
+        return result
     unwanted = record.arguments
     loader = detect(root, record.data["loader"] if bootloader == "auto" else bootloader)
     made = [] if loader.restore_generated else loader.generated()
     originals = {path: record.original(path) for path in record.data["files"] if path not in made and record.untouched(path)}
     changes = [Change(path, read(root, path), content) for path, content in originals.items() if read(root, path) != content]
     changes += [change for change in loader.changes([], unwanted) if change.path not in originals]
-    result = Result(loader.name, True, changes, loader.commands([], unwanted))
+    result = Result(loader.name, True, changes, loader.commands([], unwanted), running=running(root))
     check_writable(root, loader.directories, loader.needed_bytes)
     if not check:
         with_rollback(root, loader, result, False, lambda: _carry_out(root, loader, result, run, originals, [], unwanted))
+    lines = _after(loader, check, [], unwanted)
+    left = _still_running(result, lines, taken + tokens.without(unwanted, taken))
+    if not check:
+        remember(root, loader.name, left)
         record.remove()
-    _finish(root, loader, result, [])
-    result.reboot_required = any(word in unwanted for word in result.running)
+    result.configured = lines[0].words if lines else []
+    result.reboot_required = bool(left)
     return result
+
+
+def _lines_of(root: str, bootloader: str) -> list[Line]:
+    """The command lines of what can be booted; none where the boot loader is gone since."""
+    try:
+        return detect(root, bootloader).lines()
+    except KjouleError:
+        return []
+
+
+def _after(loader: Loader, check: bool, wanted: list[str], unwanted: list[str]) -> list[Line]:
+    """The command lines as they are after the change or, in check mode, would be."""
+    lines = loader.lines()
+    if not check:
+        return lines
+    return [Line(line.path, tokens.edited(line.words, wanted, unwanted)) for line in lines]
+
+
+def _still_running(result: Result, lines: list[Line], taken: list[str]) -> list[str]:
+    """What the running kernel has of the arguments that were taken out. What is in every entry again is nothing to reboot for."""
+    again = [word for word in taken if lines and all(word in line.words for line in lines)]
+    return [word for word in taken if word in result.running and word not in again]
 
 
 def _as_wanted(lines: list[Line], wanted: list[str], unwanted: list[str]) -> bool:
@@ -154,10 +187,3 @@ def with_rollback(root: str, loader: Loader, result: Result, first: bool, work: 
         if first:
             Record(root).remove()
         raise
-
-
-def _finish(root: str, loader: Loader, result: Result, coming: list[str]) -> None:
-    lines = loader.lines()
-    words = lines[0].words if lines else []
-    result.configured = words + tokens.missing(words, coming)
-    result.running = running(root)

@@ -74,11 +74,6 @@ def _names(folder: str, suffix: str) -> list[str]:
     return sorted(name for name in os.listdir(folder) if name.endswith(suffix)) if os.path.isdir(folder) else []
 
 
-def _edited(words: list[str], add: list[str], remove: list[str]) -> list[str]:
-    kept = tokens.without(words, remove)
-    return kept + tokens.missing(kept, add)
-
-
 def _edit_lines(text: str, pattern: re.Pattern[str], add: list[str], remove: list[str]) -> str:
     """The text with the command line in every line that the pattern matches edited. A line that needs no edit keeps its every space."""
     result = []
@@ -86,7 +81,7 @@ def _edit_lines(text: str, pattern: re.Pattern[str], add: list[str], remove: lis
         match = pattern.match(line)
         if match:
             words = tokens.split(match["line"])
-            edited = _edited(words, add, remove)
+            edited = tokens.edited(words, add, remove)
             if edited != words:
                 lost = [word for word in words if word not in edited]
                 value = match["line"].rstrip()
@@ -160,7 +155,7 @@ class Grub(Loader):
         before = read(self.root, DROP_IN)
         ours = [word for path, words in self._assignments() if path == DROP_IN for word in words]
         others = [word for path, words in self._assignments() if path != DROP_IN for word in words]
-        wanted = tokens.missing(others, _edited(ours, add, remove))
+        wanted = tokens.missing(others, tokens.edited(ours, add, remove))
         after = encode(_drop_in(wanted)) if wanted else None
         return [Change(DROP_IN, before, after)] if before != after else []
 
@@ -244,7 +239,7 @@ class Grubby(_Entries):
         found = []
         for line in self.lines():
             before = read_text(self.root, line.path) or ""
-            edited = _edited(line.words, add, remove)
+            edited = tokens.edited(line.words, add, remove)
             if edited != line.words:
                 told = "options " + " ".join(edited)
                 after = "".join(told + "\n" if _OPTIONS.match(text) else text for text in before.splitlines(keepends=True))

@@ -58,6 +58,12 @@ def without(words: list[str], unwanted: list[str]) -> list[str]:
     return [word for word in words if word not in unwanted]
 
 
+def edited(words: list[str], add: list[str], remove: list[str]) -> list[str]:
+    """The words without some, and with what is missing of others at the end."""
+    kept = without(words, remove)
+    return kept + missing(kept, add)
+
+
 def check_conflicts(words: list[str], wanted: list[str], where: str) -> None:
     """Raises KjouleError when somebody else's argument says the opposite of a wanted one."""
     for want in wanted:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Callable
@@ -15,6 +16,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.kernel import argumen
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel.arguments import absent, present
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel.files import RECORD_DIRECTORY, Record
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel.loaders import DROP_IN, detect
+from ansible_collections.kjoule.bench.plugins.module_utils.kernel.removed import REMOVED
 
 WANTED = ["systemd.unified_cgroup_hierarchy=1", "cgroup_no_v1=all", "psi=1"]
 HOSTS: dict[str, Callable[[Path], Path]] = {
@@ -169,6 +171,77 @@ def test_reboot_is_required_until_the_kernel_has_them(host: Path) -> None:
     (host / "proc/cmdline").write_text("root=UUID=abc " + " ".join(WANTED) + "\n")
     assert not present(str(host), WANTED, run=tools).reboot_required
     assert absent(str(host), run=tools).reboot_required
+
+
+def boot(root: Path, boot_id: str) -> None:
+    """The host starts: with the words of its first entry, an identity of this boot, and an empty /run."""
+    shutil.rmtree(root / "run", ignore_errors=True)
+    trees.put(root, "/proc/sys/kernel/random/boot_id", boot_id + "\n")
+    trees.put(root, "/proc/cmdline", " ".join(detect(str(root)).lines()[0].words) + "\n")
+
+
+def test_a_reboot_stays_required_until_the_host_was_booted(host: Path) -> None:
+    """Who takes the arguments out and does not reboot is told so again, however often it is asked."""
+    tools = trees.Tools(host)
+    boot(host, "one")
+    before = trees.contents(host)
+    present(str(host), WANTED, run=tools)
+    boot(host, "two")
+    assert absent(str(host), check=True, run=tools).reboot_required
+    assert absent(str(host), run=tools).reboot_required
+    for check in (True, False, False):
+        again = absent(str(host), check=check, run=tools)
+        assert (again.changed, again.reboot_required) == (False, True)
+    assert present(str(host), ["audit=0"], check=True, run=tools).reboot_required
+    boot(host, "three")
+    assert not absent(str(host), run=tools).reboot_required
+    boot(host, "one")
+    assert trees.contents(host) == before
+
+
+def test_what_is_wanted_no_more_needs_a_reboot_until_there_was_one(host: Path) -> None:
+    tools = trees.Tools(host)
+    boot(host, "one")
+    present(str(host), ["audit=0", "psi=1"], run=tools)
+    boot(host, "two")
+    assert [present(str(host), ["psi=1"], run=tools).reboot_required for _again in range(3)] == [True] * 3
+    assert absent(str(host), run=tools).reboot_required
+    assert present(str(host), ["audit=0", "psi=1"], run=tools).reboot_required is False, "the kernel has what is wanted again"
+    assert not (host / "run").exists() or not any((host / "run").rglob("*"))
+    present(str(host), ["psi=1"], run=tools)
+    boot(host, "three")
+    assert not present(str(host), ["psi=1"], run=tools).reboot_required
+
+
+def test_what_was_removed_in_another_boot_counts_no_more(host: Path) -> None:
+    """A /run that outlives the boot, as that of some containers."""
+    tools = trees.Tools(host)
+    boot(host, "one")
+    present(str(host), WANTED, run=tools)
+    boot(host, "two")
+    absent(str(host), run=tools)
+    trees.put(host, "/proc/sys/kernel/random/boot_id", "three\n")
+    assert not absent(str(host), run=tools).reboot_required
+
+
+def test_somebody_who_adds_the_argument_again_needs_no_reboot_for_it(host: Path) -> None:
+    tools = trees.Tools(host)
+    boot(host, "one")
+    present(str(host), ["psi=1"], run=tools)
+    boot(host, "two")
+    configured = {name: data for name, data in trees.contents(host).items() if name.startswith(("boot", "efi", "etc"))}
+    assert absent(str(host), run=tools).reboot_required
+    for name, (data, _mode) in configured.items():
+        trees.put(host, name, "").write_bytes(data)
+    assert not absent(str(host), run=tools).reboot_required
+
+
+def test_a_damaged_note_of_this_boot_is_named(tmp_path: Path) -> None:
+    root = trees.grub(tmp_path)
+    boot(root, "one")
+    trees.put(root, REMOVED, "{")
+    with pytest.raises(KjouleError, match=f"{REMOVED} is damaged.*reboot"):
+        absent(str(root))
 
 
 def test_modes_are_kept(tmp_path: Path) -> None:
