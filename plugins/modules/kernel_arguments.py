@@ -14,6 +14,7 @@ description:
     given a drop-in and C(update-grub), or C(grubby) where there are boot loader entries; files of systemd-boot and extlinux are edited.
   - The files are kept as they were below C(/var/lib/kjoule/kernel_arguments) until O(state=absent) puts them back, byte for byte.
   - It does not reboot. RV(reboot_required) tells whether one is needed.
+  - What somebody else has put there as well stays when the module's own is taken out, and is told in RV(kept).
   - It does not overrule anybody. An argument with another value, or one that forces cgroup v1, is an error that names the file it is in.
   - When a command of the boot loader fails, or the arguments are not in its entries then, everything is put back and the module fails.
 options:
@@ -89,6 +90,15 @@ reboot_required:
       C(/run/kjoule/kernel_arguments.json).
   returned: success
   type: bool
+kept:
+  description:
+    - Arguments that were taken out and stay all the same, since somebody else has them in that file. Mostly there are none.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - path: /etc/default/grub
+      arguments: [psi=1]
 files:
   description: The files that were edited, or would be.
   returned: success
@@ -134,6 +144,7 @@ def main() -> None:
         configured=result.configured,
         running=result.running,
         reboot_required=result.reboot_required,
+        kept=[{"path": line.path, "arguments": line.words} for line in result.kept],
         files=[change.path for change in result.changes],
         commands=result.commands,
         backup=RECORD_DIRECTORY,

@@ -20,7 +20,10 @@ Runner = Callable[[list[str]], None]
 
 @dataclass
 class Result:
-    """What was done, or would be. ``configured`` and ``running``: words of the first entry of the menu after it, and of this boot."""
+    """What was done, or would be. ``configured`` and ``running``: words of the first entry of the menu after it, and of this boot.
+
+    ``kept``: of the arguments that were taken out, those that stay, since somebody else has them in that file.
+    """
 
     bootloader: str | None
     changed: bool = False
@@ -29,6 +32,7 @@ class Result:
     configured: list[str] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
     reboot_required: bool = False
+    kept: list[Line] = field(default_factory=list)
 
 
 def running(root: str = "/") -> list[str]:
@@ -68,25 +72,26 @@ def present(root: str, arguments: list[str], bootloader: str = "auto", check: bo
     wanted = tokens.check(arguments)
     loader, record, (_from, taken) = detect(root, bootloader), Record(root), recall(root)
     stale = tokens.without(record.arguments, wanted)
-    for line in loader.source_lines():
-        tokens.check_conflicts(tokens.without(line.words, stale), wanted, line.path)
     changes = loader.changes(wanted, stale)
+    sources = loader.source_lines(changes, stale)
+    for line in sources:
+        tokens.check_conflicts(line.words, wanted, line.path)
     behind = not _as_wanted(loader.lines(), wanted, stale)
-    result = Result(loader.name, bool(changes) or behind, changes, running=running(root))
+    result = Result(loader.name, bool(changes) or behind, changes, running=running(root), kept=_kept(sources, stale))
+    unwanted = tokens.without(stale, _words(result.kept))
     if result.changed:
         result.commands = loader.commands(wanted, stale)
         check_writable(root, loader.directories, loader.needed_bytes)
     if result.changed and not check:
-        added = [word for word in wanted if any(word not in line.words for line in loader.lines())]
+        added = loader.lacking(wanted)
         first = record.data is None
         record.keep(loader.name, added, [*changes, *(Change(path, read(root, path), None) for path in loader.generated())])
-        with_rollback(root, loader, result, first, lambda: _carry_out(root, loader, result, run, {}, wanted, stale))
-    lines = _after(loader, check, wanted, stale)
+        with_rollback(root, loader, result, first, lambda: _carry_out(root, loader, result, run, {}, wanted, unwanted))
+    lines = _finish(loader, check, result, wanted, unwanted)
     left = _still_running(result, lines, taken + tokens.without(stale, taken))
     if not check:
         remember(root, loader.name, left)
         record.forget(stale)
-    result.configured = lines[0].words if lines else []
     result.reboot_required = bool(tokens.missing(result.running, wanted) or left)
     return result
 
@@ -102,22 +107,23 @@ def absent(root: str, bootloader: str = "auto", check: bool = False, run: Runner
         result = Result(None, running=running(root))
         result.reboot_required = bool(taken and _still_running(result, _lines_of(root, taken_from), taken))
         return result
-    unwanted = record.arguments
+    ours = record.arguments
     loader = detect(root, record.data["loader"] if bootloader == "auto" else bootloader)
     made = [] if loader.restore_generated else loader.generated()
     originals = {path: record.original(path) for path in record.data["files"] if path not in made and record.untouched(path)}
     changes = [Change(path, read(root, path), content) for path, content in originals.items() if read(root, path) != content]
-    changes += [change for change in loader.changes([], unwanted) if change.path not in originals]
-    result = Result(loader.name, True, changes, loader.commands([], unwanted), running=running(root))
+    changes += [change for change in loader.changes([], ours) if change.path not in originals]
+    kept = _kept(loader.source_lines(changes, ours), ours)
+    unwanted = tokens.without(ours, _words(kept))
+    result = Result(loader.name, True, changes, loader.commands([], ours), running=running(root), kept=kept)
     check_writable(root, loader.directories, loader.needed_bytes)
     if not check:
         with_rollback(root, loader, result, False, lambda: _carry_out(root, loader, result, run, originals, [], unwanted))
-    lines = _after(loader, check, [], unwanted)
-    left = _still_running(result, lines, taken + tokens.without(unwanted, taken))
+    lines = _finish(loader, check, result, [], unwanted)
+    left = _still_running(result, lines, taken + tokens.without(ours, taken))
     if not check:
         remember(root, loader.name, left)
         record.remove()
-    result.configured = lines[0].words if lines else []
     result.reboot_required = bool(left)
     return result
 
@@ -130,12 +136,28 @@ def _lines_of(root: str, bootloader: str) -> list[Line]:
         return []
 
 
-def _after(loader: Loader, check: bool, wanted: list[str], unwanted: list[str]) -> list[Line]:
-    """The command lines as they are after the change or, in check mode, would be."""
+def _kept(sources: list[Line], unwanted: list[str]) -> list[Line]:
+    """Where somebody else has what is not wanted, by file."""
+    words: dict[str, list[str]] = {}
+    for line in sources:
+        found = words.setdefault(line.path, [])
+        found += [word for word in unwanted if word in line.words and word not in found]
+    return [Line(path, found) for path, found in words.items() if found]
+
+
+def _words(lines: list[Line]) -> list[str]:
+    return [word for line in lines for word in line.words]
+
+
+def _finish(loader: Loader, check: bool, result: Result, wanted: list[str], unwanted: list[str]) -> list[Line]:
+    """Say what came of it. Returns the command lines as they are after the change or, in check mode, would be."""
     lines = loader.lines()
-    if not check:
-        return lines
-    return [Line(line.path, tokens.edited(line.words, wanted, unwanted)) for line in lines]
+    if check:
+        lines = [Line(line.path, tokens.edited(line.words, wanted, unwanted)) for line in lines]
+    result.configured = lines[0].words if lines else []
+    # A word in a setting that another one replaces reaches no kernel.
+    result.kept = _kept(result.kept, [word for word in _words(result.kept) if word in _words(lines)])
+    return lines
 
 
 def _still_running(result: Result, lines: list[Line], taken: list[str]) -> list[str]:

@@ -45,9 +45,13 @@ class Loader:
         """The command lines of what can be booted (rescue entries left out)."""
         raise NotImplementedError
 
-    def source_lines(self) -> list[Line]:
-        """The command lines that a person edits, to tell where a contradiction comes from."""
-        return self.lines()
+    def source_lines(self, changes: list[Change], remove: list[str]) -> list[Line]:
+        """The command lines that a person edits, as they are when ``changes`` have taken out ``remove``: what is somebody else's."""
+        return [Line(line.path, tokens.without(line.words, remove)) for line in self.lines()]
+
+    def lacking(self, wanted: list[str]) -> list[str]:
+        """The words that a change would put there. The others are somebody else's, and not to be taken out again."""
+        return [word for word in wanted if any(word not in line.words for line in self.lines())]
 
     def changes(self, add: list[str], remove: list[str]) -> list[Change]:
         """The files that differ from what is wanted."""
@@ -74,30 +78,41 @@ def _names(folder: str, suffix: str) -> list[str]:
     return sorted(name for name in os.listdir(folder) if name.endswith(suffix)) if os.path.isdir(folder) else []
 
 
-def _edit_lines(text: str, pattern: re.Pattern[str], add: list[str], remove: list[str]) -> str:
-    """The text with the command line in every line that the pattern matches edited. A line that needs no edit keeps its every space."""
+def _edit_lines(text: str, pattern: re.Pattern[str], add: list[str], remove: list[str], last_only: bool = False) -> str:
+    """The text with the command line in every line that the pattern matches edited. A line that needs no edit keeps its every space.
+
+    last_only: of a word that is there more than once, only the last one is taken out.
+    """
     result = []
     for line in text.splitlines(keepends=True):
         match = pattern.match(line)
         if match:
             words = tokens.split(match["line"])
-            edited = tokens.edited(words, add, remove)
-            if edited != words:
-                lost = [word for word in words if word not in edited]
-                value = match["line"].rstrip()
-                if lost:
-                    value = " ".join(word for word in words if word in edited)
-                value += "".join(f" {word}" for word in edited if word not in words)
-                line = f"{line[: match.start('line')]}{value.lstrip() if not match['line'].strip() else value}{line[match.end('line') :]}"
+            kept = tokens.without_last(words, remove) if last_only else tokens.without(words, remove)
+            added = tokens.missing(kept, add)
+            if kept != words or added:
+                value = " ".join(kept) if kept != words else match["line"].rstrip()
+                value += "".join(f" {word}" for word in added)
+                line = f"{line[: match.start('line')]}{value if kept else value.lstrip()}{line[match.end('line') :]}"
         result.append(line)
     return "".join(result)
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    """A line of GRUB's settings: the words that it gives a variable. ``extends``: after those that the variable had."""
+
+    path: str
+    variable: str
+    words: list[str]
+    extends: bool
 
 
 class Grub(Loader):
     """GRUB whose menu is made by grub-mkconfig: Debian, Ubuntu, and others without boot loader entries.
 
     The arguments go into a drop-in of our own, which Debian's grub-mkconfig reads after /etc/default/grub. A grub-mkconfig that reads no
-    drop-ins gets them in /etc/default/grub itself.
+    drop-ins gets them in /etc/default/grub itself, at the end of GRUB_CMDLINE_LINUX, and they are taken out there and nowhere else.
     """
 
     name = "grub"
@@ -127,45 +142,67 @@ class Grub(Loader):
                 found.append(Line(self.menu, words))
         return found
 
-    def source_lines(self) -> list[Line]:
-        return [Line(path, words) for path, words in self._assignments()]
+    def source_lines(self, changes: list[Change], remove: list[str]) -> list[Line]:
+        return [Line(line.path, line.words) for line in self._assignments(changes)]
+
+    def lacking(self, wanted: list[str]) -> list[str]:
+        """What the settings lack. The menu says nothing about it: it may be older than they are."""
+        unchanged = self.changes([], [])
+        return [word for word in wanted if self.changes([word], []) != unchanged]
 
     def _sources(self) -> list[str]:
         folder = inside(self.root, "/etc/default/grub.d")
         names = _names(folder, ".cfg") if self.drop_ins else []
         return ["/etc/default/grub", *(f"/etc/default/grub.d/{name}" for name in names)]
 
-    def _assignments(self) -> list[tuple[str, list[str]]]:
-        """The words that each file gives the two variables. A variable's use of itself adds nothing."""
+    def _assignments(self, changes: list[Change]) -> list[_Assignment]:
+        """The words that each file gives the two variables, when it is changed so. A variable's use of itself adds nothing."""
+        changed = {change.path: (change.after or b"").decode("utf-8", errors="surrogateescape") for change in changes}
         found = []
         for path in self._sources():
-            for line in (read_text(self.root, path) or "").splitlines():
-                match = re.match(r"\s*(?:export\s+)?(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)\+?=(.*)", line)
+            text = changed[path] if path in changed else read_text(self.root, path) or ""
+            for line in text.splitlines():
+                match = re.match(r"\s*(?:export\s+)?(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)(\+?=)(.*)", line)
                 if match:
                     try:
-                        value = " ".join(shlex.split(match[2], comments=True))
+                        value = " ".join(shlex.split(match[3], comments=True))
                     except ValueError as error:
                         raise KjouleError(f"{path} is not shell", seen=line.strip(), next_step="correct it by hand") from error
-                    found.append((path, [word for word in tokens.split(value) if not word.startswith("$")]))
+                    words = [word for word in tokens.split(value) if not word.startswith("$")]
+                    extends = match[2] == "+=" or re.search(rf"\$\{{?{match[1]}\b", value) is not None
+                    found.append(_Assignment(path, match[1], words, extends))
+        return found
+
+    def _in_effect(self) -> list[_Assignment]:
+        """Those that no later one replaces."""
+        found: list[_Assignment] = []
+        for assignment in self._assignments([]):
+            if not assignment.extends:
+                found = [earlier for earlier in found if earlier.variable != assignment.variable]
+            found.append(assignment)
         return found
 
     def changes(self, add: list[str], remove: list[str]) -> list[Change]:
         if not self.drop_ins:
             return self._default_changes(add, remove)
         before = read(self.root, DROP_IN)
-        ours = [word for path, words in self._assignments() if path == DROP_IN for word in words]
-        others = [word for path, words in self._assignments() if path != DROP_IN for word in words]
+        ours = [word for line in self._assignments([]) if line.path == DROP_IN for word in line.words]
+        others = [word for line in self._in_effect() if line.path != DROP_IN for word in line.words]
         wanted = tokens.missing(others, tokens.edited(ours, add, remove))
         after = encode(_drop_in(wanted)) if wanted else None
         return [Change(DROP_IN, before, after)] if before != after else []
 
     def _default_changes(self, add: list[str], remove: list[str]) -> list[Change]:
-        path = "/etc/default/grub"
+        path, ours = "/etc/default/grub", "GRUB_CMDLINE_LINUX"
         before = read_text(self.root, path) or ""
-        pattern = re.compile(r"""\s*GRUB_CMDLINE_LINUX=(["'])(?P<line>[^"']*)\1""")
-        after = _edit_lines(before, pattern, add, remove)
-        if after == before and add and not any(pattern.match(line) for line in before.splitlines()):
-            after = before + ("\n" if before and not before.endswith("\n") else "") + f'GRUB_CMDLINE_LINUX="{" ".join(add)}"\n'
+        pattern = re.compile(rf"""\s*{ours}=(["'])(?P<line>[^"']*)\1""")
+        lines = self._in_effect()
+        lacking = tokens.missing([word for line in lines for word in line.words], add)
+        after = _edit_lines(before, pattern, lacking, remove, last_only=True)
+        if lacking and not any(pattern.match(line) for line in before.splitlines()):
+            # There is none, or it is written in another way, and stays in effect.
+            value = " ".join([f"${ours}"] * any(line.variable == ours for line in lines) + lacking)
+            after = before + ("\n" if before and not before.endswith("\n") else "") + f'{ours}="{value}"\n'
         return [Change(path, encode(before) if before else None, encode(after))] if after != before else []
 
     def commands(self, add: list[str], remove: list[str]) -> list[list[str]]:

@@ -58,6 +58,14 @@ def without(words: list[str], unwanted: list[str]) -> list[str]:
     return [word for word in words if word not in unwanted]
 
 
+def without_last(words: list[str], unwanted: list[str]) -> list[str]:
+    """The words without the last one of each that is not wanted: what was put at the end goes, what was there before stays."""
+    kept = list(reversed(words))
+    for word in set(unwanted) & set(kept):
+        kept.remove(word)
+    return kept[::-1]
+
+
 def edited(words: list[str], add: list[str], remove: list[str]) -> list[str]:
     """The words without some, and with what is missing of others at the end."""
     kept = without(words, remove)

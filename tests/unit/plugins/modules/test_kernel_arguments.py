@@ -44,6 +44,23 @@ def test_arguments_are_predicted_added_and_taken_out(tmp_path: Path) -> None:
     assert entry.read_text() == predicted["diff"][0]["before"]
 
 
+def test_what_stays_is_told(tmp_path: Path) -> None:
+    """On a host whose GRUB reads no drop-ins. Only predicted: update-grub would be that of this machine."""
+    settings, menu, update = (tmp_path / path for path in ("etc/default/grub", "boot/grub/grub.cfg", "usr/sbin/update-grub"))
+    for path, text in ((settings, 'GRUB_CMDLINE_LINUX=""\n'), (menu, "linux /vmlinuz ro psi=1\n"), (update, "#!/bin/sh\n")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    update.chmod(0o755)
+    assert run(check=True, root=str(tmp_path), arguments=["psi=1"])["kept"] == []
+    record = tmp_path / "var/lib/kjoule/kernel_arguments/record.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"schema": "kjoule.boot/1", "loader": "grub", "arguments": ["psi=1"], "files": {}}))
+    settings.write_text('GRUB_CMDLINE_LINUX="psi=1"\nGRUB_CMDLINE_LINUX_DEFAULT="psi=1"\n')
+    gone = run(check=True, root=str(tmp_path), state="absent")
+    assert gone["kept"] == [{"path": "/etc/default/grub", "arguments": ["psi=1"]}]
+    assert gone["diff"][0]["after"] == 'GRUB_CMDLINE_LINUX=""\nGRUB_CMDLINE_LINUX_DEFAULT="psi=1"\n'
+
+
 def test_what_cannot_be_done_is_told_in_words(tmp_path: Path) -> None:
     failed = run(root=str(tmp_path), arguments=["psi=1"])
     assert failed["failed"]

@@ -15,7 +15,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleE
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel import arguments as kernel
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel.arguments import absent, present
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel.files import RECORD_DIRECTORY, Record
-from ansible_collections.kjoule.bench.plugins.module_utils.kernel.loaders import DROP_IN, detect
+from ansible_collections.kjoule.bench.plugins.module_utils.kernel.loaders import DROP_IN, Line, detect
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel.removed import REMOVED
 
 WANTED = ["systemd.unified_cgroup_hierarchy=1", "cgroup_no_v1=all", "psi=1"]
@@ -171,6 +171,110 @@ def test_reboot_is_required_until_the_kernel_has_them(host: Path) -> None:
     (host / "proc/cmdline").write_text("root=UUID=abc " + " ".join(WANTED) + "\n")
     assert not present(str(host), WANTED, run=tools).reboot_required
     assert absent(str(host), run=tools).reboot_required
+
+
+GRUBS = ["grub", "grub without drop-ins"]
+
+
+def edit_grub(root: Path, old: str, new: str) -> None:
+    path = root / "etc/default/grub"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("host", GRUBS, indirect=True)
+@pytest.mark.parametrize(("old", "new"), [('DEFAULT="', 'DEFAULT="psi=1 '), ("LINUX='", "LINUX='psi=1 "), ('LINUX="', 'LINUX="psi=1 ')])
+@pytest.mark.parametrize("menu", ["made", "not made"])
+def test_what_the_administrator_adds_as_well_stays_and_is_told(host: Path, old: str, new: str, menu: str) -> None:
+    """The same word, in either of GRUB's variables, after ours: ours goes, theirs stays, and nothing fails."""
+    if old == 'LINUX="':
+        edit_grub(host, "LINUX='console=ttyS0'", 'LINUX="console=ttyS0"')
+    tools = trees.Tools(host)
+    boot(host, "one")
+    present(str(host), WANTED, run=tools)
+    edit_grub(host, old, new)
+    theirs = trees.contents(host)["etc/default/grub"][0].decode().replace(" " + " ".join(WANTED), "")
+    if menu == "made":
+        tools(["/usr/sbin/update-grub"])
+        boot(host, "two")
+    for check in (True, False):
+        gone = absent(str(host), check=check, run=tools)
+        assert gone.changed
+        assert gone.kept == [Line("/etc/default/grub", ["psi=1"])]
+        assert gone.reboot_required is (menu == "made")
+        assert ("psi=1" in gone.configured, "cgroup_no_v1=all" in gone.configured) == (True, False)
+    assert (host / "etc/default/grub").read_text() == theirs
+    assert not (host / DROP_IN.lstrip("/")).exists()
+    assert [line.words.count("psi=1") for line in detect(str(host)).lines()] == [1]
+    assert not absent(str(host), run=tools).changed
+    if menu == "made":
+        assert absent(str(host), run=tools).reboot_required, "for the others"
+
+
+@pytest.mark.parametrize("host", GRUBS, indirect=True)
+@pytest.mark.parametrize(("old", "new"), [('DEFAULT="', 'DEFAULT="psi=1 '), ("LINUX='", "LINUX='psi=1 ")])
+@pytest.mark.parametrize("menu", ["made", "not made"])
+def test_what_the_administrator_had_before_is_not_put_there_again(host: Path, old: str, new: str, menu: str) -> None:
+    """Also where the menu was not made since they wrote it."""
+    tools = trees.Tools(host)
+    edit_grub(host, old, new)
+    if menu == "made":
+        tools(["/usr/sbin/update-grub"])
+    before = trees.contents(host)["etc/default/grub"][0]
+    present(str(host), WANTED, run=tools)
+    assert in_every_entry(host, WANTED)
+    assert Record(str(host)).arguments == WANTED[:-1]
+    assert not present(str(host), WANTED, run=tools).changed
+    edit_grub(host, "GRUB_DEFAULT=0", "GRUB_DEFAULT=1")
+    assert absent(str(host), run=tools).kept == [], "it was never ours"
+    assert trees.contents(host)["etc/default/grub"][0] == before.replace(b"GRUB_DEFAULT=0", b"GRUB_DEFAULT=1")
+    assert in_every_entry(host, ["psi=1"])
+
+
+@pytest.mark.parametrize("host", GRUBS, indirect=True)
+def test_what_is_wanted_no_more_stays_where_the_administrator_has_it(host: Path) -> None:
+    tools = trees.Tools(host)
+    present(str(host), ["audit=0", "psi=1"], run=tools)
+    edit_grub(host, 'DEFAULT="', 'DEFAULT="audit=0 ')
+    changed = present(str(host), ["psi=1"], run=tools)
+    assert (changed.changed, changed.kept) == (True, [Line("/etc/default/grub", ["audit=0"])])
+    assert Record(str(host)).arguments == ["psi=1"]
+    assert not present(str(host), ["psi=1"], run=tools).changed
+    assert detect(str(host)).lines()[0].words.count("audit=0") == 1
+
+
+@pytest.mark.parametrize("host", GRUBS, indirect=True)
+def test_what_was_ours_contradicts_where_the_administrator_has_it_too(host: Path) -> None:
+    tools = trees.Tools(host)
+    present(str(host), ["audit=0"], run=tools)
+    assert present(str(host), ["audit=1"], check=True, run=tools).changed
+    edit_grub(host, 'DEFAULT="', 'DEFAULT="audit=0 ')
+    before = trees.contents(host)
+    with pytest.raises(KjouleError, match=r"audit=0 contradicts audit=1.*/etc/default/grub"):
+        present(str(host), ["audit=1"], run=tools)
+    assert trees.contents(host) == before
+
+
+@pytest.mark.parametrize("host", GRUBS, indirect=True)
+def test_an_argument_that_nobody_has_and_stays_in_the_menu_is_an_error(host: Path) -> None:
+    present(str(host), ["audit=0"], run=trees.Tools(host))
+    after = trees.contents(host)
+    with pytest.raises(KjouleError, match="not as they were to be: expected no audit=0"):
+        absent(str(host), run=trees.Tools(host, deaf=True))
+    assert trees.contents(host) == after
+
+
+def test_words_of_an_assignment_that_another_replaces_do_not_count(tmp_path: Path) -> None:
+    """Ubuntu's images for clouds set GRUB_CMDLINE_LINUX_DEFAULT a second time, in a drop-in."""
+    root, tools = trees.grub(tmp_path, trees.GRUB_DEFAULTS.replace("quiet  splash", "psi=1")), trees.Tools(tmp_path)
+    trees.put(root, "/etc/default/grub.d/50-cloudimg-settings.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="console=tty1"\n')
+    tools(["/usr/sbin/update-grub"])
+    before = trees.contents(root)
+    present(str(root), ["psi=1"], run=tools)
+    assert in_every_entry(root, ["psi=1"])
+    assert absent(str(root), run=tools).kept == []
+    assert trees.contents(root) == before
 
 
 def boot(root: Path, boot_id: str) -> None:

@@ -48,3 +48,35 @@ def test_a_grub_that_reads_no_drop_ins_gets_none(tmp_path: Path) -> None:
     root = trees.grub(tmp_path, "GRUB_DEFAULT=0", drop_ins=False)
     (change,) = Grub(str(root)).changes(["psi=1"], [])
     assert (change.path, change.after) == ("/etc/default/grub", b'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX="psi=1"\n')
+
+
+def test_a_setting_that_is_written_in_another_way_stays_in_effect(tmp_path: Path) -> None:
+    root = trees.grub(tmp_path, "GRUB_CMDLINE_LINUX=audit=0\n", drop_ins=False)
+    (change,) = Grub(str(root)).changes(["audit=0", "psi=1"], [])
+    assert change.after == b'GRUB_CMDLINE_LINUX=audit=0\nGRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX psi=1"\n'
+    trees.put(root, change.path, change.after.decode())
+    assert Grub(str(root)).changes(["audit=0", "psi=1"], []) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "lacking"),
+    [
+        ('GRUB_CMDLINE_LINUX="psi=1"\n', []),
+        ('GRUB_CMDLINE_LINUX_DEFAULT="psi=1"\n', []),
+        ('GRUB_CMDLINE_LINUX="psi=1"\nGRUB_CMDLINE_LINUX=""\n', ["psi=1"]),
+        ('GRUB_CMDLINE_LINUX="psi=1"\nGRUB_CMDLINE_LINUX+=" quiet"\n', []),
+        ('GRUB_CMDLINE_LINUX="psi=1"\nexport GRUB_CMDLINE_LINUX="${GRUB_CMDLINE_LINUX} quiet"\n', []),
+        ('GRUB_CMDLINE_LINUX_DEFAULT="psi=1"\nGRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX quiet"\n', ["psi=1"]),
+    ],
+)
+@pytest.mark.parametrize("drop_ins", [True, False])
+def test_grub_has_a_word_when_a_setting_in_effect_has_it(tmp_path: Path, settings: str, lacking: list[str], drop_ins: bool) -> None:
+    root = trees.grub(tmp_path, settings, drop_ins)
+    (root / "boot/grub/grub.cfg").write_text("linux /vmlinuz older than the settings\n")
+    assert Grub(str(root)).lacking(["psi=1"]) == lacking
+
+
+def test_of_two_in_one_setting_the_last_one_goes(tmp_path: Path) -> None:
+    root = trees.grub(tmp_path, 'GRUB_CMDLINE_LINUX="psi=1  quiet psi=1"\nGRUB_CMDLINE_LINUX_DEFAULT="psi=1"\n', drop_ins=False)
+    (change,) = Grub(str(root)).changes([], ["psi=1"])
+    assert change.after == b'GRUB_CMDLINE_LINUX="psi=1 quiet"\nGRUB_CMDLINE_LINUX_DEFAULT="psi=1"\n'

@@ -57,3 +57,8 @@ def test_cgroup_v2_said_in_other_words_forces_nothing() -> None:
     assert not any(
         tokens.forces_cgroup_v1(word) for word in ("systemd.unified_cgroup_hierarchy=1", "systemd.unified_cgroup_hierarchy", "quiet")
     )
+
+
+def test_of_a_word_that_is_there_twice_the_last_one_is_ours() -> None:
+    assert tokens.without_last(["psi=1", "ro", "psi=1", "quiet"], ["psi=1", "audit=0"]) == ["psi=1", "ro", "quiet"]
+    assert tokens.without_last(["ro"], []) == ["ro"]
