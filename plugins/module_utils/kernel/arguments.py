@@ -85,7 +85,7 @@ def present(root: str, arguments: list[str], bootloader: str = "auto", check: bo
     if result.changed and not check:
         added = loader.lacking(wanted)
         first = record.data is None
-        record.keep(loader.name, added, [*changes, *(Change(path, read(root, path), None) for path in loader.generated())])
+        record.keep(loader.name, added, [*changes, *(Change(path, read(root, path), None) for path in loader.generated() + loader.files())])
         with_rollback(root, loader, result, first, lambda: _carry_out(root, loader, result, run, {}, wanted, unwanted))
     lines = _finish(loader, check, result, wanted, unwanted)
     left = _still_running(result, lines, taken + tokens.without(stale, taken))
@@ -153,7 +153,8 @@ def _finish(loader: Loader, check: bool, result: Result, wanted: list[str], unwa
     """Say what came of it. Returns the command lines as they are after the change or, in check mode, would be."""
     lines = loader.lines()
     if check:
-        lines = [Line(line.path, tokens.edited(line.words, wanted, unwanted)) for line in lines]
+        changing = {*loader.generated(), *(change.path for change in result.changes)} if result.changed else set()
+        lines = [Line(line.path, tokens.edited(line.words, wanted, unwanted)) if line.path in changing else line for line in lines]
     result.configured = lines[0].words if lines else []
     # A word in a setting that another one replaces reaches no kernel.
     result.kept = _kept(result.kept, [word for word in _words(result.kept) if word in _words(lines)])

@@ -57,6 +57,10 @@ class Loader:
         """The files that differ from what is wanted."""
         raise NotImplementedError
 
+    def files(self) -> list[str]:
+        """The files that may be edited. What somebody has in one of them is known by how it was before the first change."""
+        return []
+
     def commands(self, add: list[str], remove: list[str]) -> list[list[str]]:
         """What to run after a change."""
         return []
@@ -303,6 +307,9 @@ class SystemdBoot(_Entries):
 
     name = "systemd-boot"
 
+    def files(self) -> list[str]:
+        return [path for path in (*self.entries(), "/etc/kernel/cmdline") if read(self.root, path) is not None]
+
     def changes(self, add: list[str], remove: list[str]) -> list[Change]:
         found = []
         for path in self.entries():
@@ -337,6 +344,9 @@ class Extlinux(Loader):
     def __init__(self, root: str, path: str) -> None:
         super().__init__(root)
         self.path = path
+
+    def files(self) -> list[str]:
+        return [path for path in (self.path, *(path for path, _variable in self._settings)) if read(self.root, path) is not None]
 
     def lines(self) -> list[Line]:
         found = []

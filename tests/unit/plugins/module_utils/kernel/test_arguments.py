@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -275,6 +276,27 @@ def test_words_of_an_assignment_that_another_replaces_do_not_count(tmp_path: Pat
     assert in_every_entry(root, ["psi=1"])
     assert absent(str(root), run=tools).kept == []
     assert trees.contents(root) == before
+
+
+PLACES = {
+    "grubby": "boot/loader/entries/0a1b-5.14.0-427.el9.x86_64.conf",
+    "systemd-boot": "efi/loader/entries/arch.conf",
+    "systemd-boot in /boot": "etc/kernel/cmdline",
+    "extlinux": "etc/default/u-boot",
+}
+
+
+@pytest.mark.parametrize(("host", "place"), list(PLACES.items()), indirect=["host"])
+def test_what_somebody_has_in_one_place_stays_in_that_place(host: Path, place: str) -> None:
+    """The others get it, and only the others lose it."""
+    path, tools = host / place, trees.Tools(host)
+    path.write_text(re.sub(r"(root=UUID=abc|ro quiet)", r"\1 psi=1", path.read_text()))
+    assert "psi=1" in path.read_text()
+    before = trees.contents(host)
+    present(str(host), WANTED[2:], run=tools)
+    assert in_every_entry(host, WANTED[2:])
+    absent(str(host), run=tools)
+    assert trees.contents(host) == before
 
 
 def boot(root: Path, boot_id: str) -> None:
