@@ -28,7 +28,8 @@ options:
   knobs:
     description:
       - V(governor) sets the scaling governor V(performance); V(turbo) turns turbo off, V(nmi_watchdog) the NMI watchdog.
-      - V(timers) stops the systemd timers that are active.
+      - V(timers) stops the systemd timers that are active. Transient ones, made by C(systemd-run), would be gone then. They go on,
+        and the note in RV(knobs) names them.
       - V(swap) turns swap off, V(smt) the second threads of each core. Both change more than noise, so they are only done when named.
     type: list
     elements: str

@@ -59,6 +59,10 @@ class FileKnob:
             return value
         return self._wanted
 
+    def note(self, found: dict[str, str]) -> str:
+        """What is to be said of its items."""
+        return "" if found else self.absent
+
     def set(self, item: str, value: str) -> None:
         try:
             with open(item, "w", encoding="ascii") as stream:
@@ -71,8 +75,14 @@ class FileKnob:
         return (self.read(os.path.join(os.path.dirname(item), self._choices_file or "")) or "").split()
 
 
+_TRANSIENT = "transient"
+
+
 class Timers:
-    """systemd timers that are active; to pause one is to stop it until it is started again, or the host is."""
+    """systemd timers that are active; to pause one is to stop it until it is started again, or the host is.
+
+    A transient one (systemd-run --on-calendar=...) is gone when it is stopped, and could not be started again. It goes on.
+    """
 
     name = "timers"
     absent = "systemd does not run here"
@@ -87,16 +97,37 @@ class Timers:
         if not os.path.isdir(self._booted):
             return {}
         listed = _run([self._systemctl, "list-units", "--type=timer", "--state=active", "--plain", "--no-legend", "--no-pager"])
-        return {line.split()[0]: "active" for line in listed.splitlines() if line.split()}
+        units = [line.split()[0] for line in listed.splitlines() if line.split()]
+        shown = self._show(units) if units else []
+        return {
+            unit["Id"]: _TRANSIENT if unit.get("FragmentPath", "").startswith("/run/systemd/transient/") else "active"
+            for unit in shown
+            if unit.get("LoadState") != "not-found"
+        }
 
     def read(self, item: str) -> str | None:
         if not os.path.isdir(self._booted):
             return None
-        # is-active answers with its exit status as well: 3 is an ordinary "inactive"
-        return _run([self._systemctl, "is-active", "--", item], (0, 3, 4)).strip() or None
+        (unit,) = self._show([item])
+        return None if unit.get("LoadState") == "not-found" else unit.get("ActiveState")
 
     def wanted(self, item: str, value: str) -> str:
-        return value if item in self._keep else "inactive"
+        return value if item in self._keep or value == _TRANSIENT else "inactive"
+
+    def note(self, found: dict[str, str]) -> str:
+        left_out = [item for item, value in found.items() if value == _TRANSIENT and item not in self._keep]
+        if left_out:
+            return f"left out, as they would be gone when they are stopped: {', '.join(left_out)}"
+        return "" if found else self.absent
+
+    def _show(self, units: list[str]) -> list[dict[str, str]]:
+        """The properties of each unit, in the same order. Of one that is not there systemd says so in LoadState."""
+        text = _run([self._systemctl, "show", "--property=Id,LoadState,ActiveState,FragmentPath", "--", *units])
+        blocks = [block.splitlines() for block in re.split(r"\n{2,}", text.strip())]
+        shown = [dict(line.split("=", 1) for line in block if "=" in line) for block in blocks]
+        if len(shown) != len(units) or not all("Id" in unit for unit in shown):
+            raise Refused(f"{self._systemctl} show was to tell of {len(units)} timers, and told of {len(shown)}: {text.strip()[:200]!r}")
+        return shown
 
     def set(self, item: str, value: str) -> None:
         _run([self._systemctl, "start" if value == "active" else "stop", "--", item])
@@ -127,6 +158,9 @@ class Swap:
     def wanted(self, item: str, value: str) -> str:
         return "off"
 
+    def note(self, found: dict[str, str]) -> str:
+        return "" if found else self.absent
+
     def set(self, item: str, value: str) -> None:
         if value == "off":
             _run([os.path.join(self._commands, "swapoff"), item])
@@ -142,14 +176,14 @@ def _plain_path(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
-def _run(arguments: list[str], allowed: tuple[int, ...] = (0,)) -> str:
+def _run(arguments: list[str]) -> str:
     try:
         answer = subprocess.run(
             arguments, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=COMMAND_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Refused(f"{' '.join(arguments)}: {error}") from error
-    if answer.returncode not in allowed:
+    if answer.returncode != 0:
         raise Refused(f"{' '.join(arguments)}: {(answer.stderr or answer.stdout).strip() or f'exit status {answer.returncode}'}")
     return answer.stdout
 

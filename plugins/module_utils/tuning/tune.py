@@ -74,6 +74,7 @@ def restore(save_dir: str, check_mode: bool = False, **where: Any) -> list[dict[
     rows, left, failed = [], json.loads(json.dumps(saved)), []
     for knob in reversed(make_knobs([name for name in saved if name in NAMES], **where)):
         row = _row(knob, {}, [])
+        row["note"] = ""
         rows.append(row)
         for item, values in saved[knob.name].items():
             try:
@@ -108,7 +109,7 @@ def _items_of(knob: Any) -> tuple[dict[str, str], list[str]]:
 
 
 def _row(knob: Any, found: dict[str, str], refused: list[str]) -> dict[str, Any]:
-    note = "" if found or refused else knob.absent
+    note = "" if refused else knob.note(found)
     return {"knob": knob.name, "found": dict(found), "changed": [], "refused": list(refused), "note": note, "gain": knob.gain}
 
 

@@ -17,14 +17,28 @@ FILES = {
 }
 
 SYSTEMCTL = """#!/bin/sh
-# A double of systemctl: active timers are files in {timers}, every call is noted.
+# A double of systemctl: active timers are files in {timers}, what is known of a unit is its file in {units}, every call is noted.
+# As with systemd, a transient unit is forgotten when it is stopped, and cannot be started.
 echo "$*" >> {calls}
 for last; do :; done
 case "$1" in
   list-units) for unit in $(ls {timers}); do echo "$unit loaded active waiting what it is for"; done ;;
   is-active) if [ -e "{timers}/$last" ]; then echo active; else echo inactive; exit 3; fi ;;
-  stop) rm "{timers}/$last" 2>/dev/null || {{ echo "Access denied" >&2; exit 4; }} ;;
-  start) touch "{timers}/$last" ;;
+  show)
+    shift
+    for unit; do
+      case "$unit" in -*) continue ;; esac
+      load=loaded active=inactive
+      [ -e "{units}/$unit" ] || load=not-found
+      [ ! -e "{timers}/$unit" ] || active=active
+      [ -z "$blank" ] || echo
+      blank=yes
+      printf 'Id=%s\nLoadState=%s\nActiveState=%s\nFragmentPath=%s\n' "$unit" "$load" "$active" "$(cat "{units}/$unit" 2>/dev/null)"
+    done ;;
+  stop)
+    rm "{timers}/$last" 2>/dev/null || {{ echo "Access denied" >&2; exit 4; }}
+    ! grep -q ^/run/systemd/transient/ "{units}/$last" || rm "{units}/$last" ;;
+  start) [ -e "{units}/$last" ] || {{ echo "Unit $last not found." >&2; exit 5; }}; touch "{timers}/$last" ;;
 esac
 """
 
@@ -38,17 +52,24 @@ class TunableHost:
         self.root = root
         self.timers = root / "timers"
         self.calls = root / "calls"
+        self.units = root / "units"
         self.timers.mkdir(parents=True)
+        self.units.mkdir()
         self.calls.touch()
         (root / "run/systemd/system").mkdir(parents=True)
         for name, text in FILES.items():
             self.write(name, text)
         for unit in ("apt.timer", "certbot.timer"):
-            (self.timers / unit).touch()
-        self.script("systemctl", SYSTEMCTL.format(timers=self.timers, calls=self.calls))
+            self.timer(unit)
+        self.script("systemctl", SYSTEMCTL.format(timers=self.timers, units=self.units, calls=self.calls))
         for name in ("swapon", "swapoff"):
             self.script(name, SWAP.format(name=name, calls=self.calls))
         self.where = {"root": str(root), "systemctl": str(root / "systemctl"), "commands": str(root)}
+
+    def timer(self, unit, folder="/usr/lib/systemd/system"):
+        """A timer that is active. That of systemd-run lies in /run/systemd/transient."""
+        (self.timers / unit).touch()
+        (self.units / unit).write_text(f"{folder}/{unit}\n")
 
     def script(self, name, text):
         (self.root / name).write_text(text)

@@ -58,6 +58,29 @@ def test_timers_are_stopped_and_started_by_systemd(tunable):
     assert "stop -- apt.timer" in tunable.read("calls")
 
 
+def test_a_transient_timer_would_vanish_and_is_left_out(tunable):
+    tunable.timer("run-r0815.timer", "/run/systemd/transient")
+    tunable.timer("of-a-generator.timer", "/run/systemd/generator")
+    timers = knob(tunable, "timers")
+    found = timers.items()
+    assert found["run-r0815.timer"] == "transient"
+    assert [item for item, value in found.items() if timers.wanted(item, value) != value] == [
+        "apt.timer",
+        "certbot.timer",
+        "of-a-generator.timer",
+    ]
+    assert timers.note(found) == "left out, as they would be gone when they are stopped: run-r0815.timer"
+    assert timers.note({"apt.timer": "active"}) == ""
+
+
+def test_a_timer_that_is_not_there_any_more_is_none(tunable):
+    timers = knob(tunable, "timers")
+    (tunable.units / "apt.timer").unlink()
+    assert timers.read("apt.timer") is None
+    assert timers.read("none.timer") is None
+    assert "apt.timer" not in timers.items(), "it ended between two questions"
+
+
 def test_swap_comes_back_with_its_priority(tunable):
     swap = knob(tunable, "swap")
     assert swap.items() == {"/swap file": "priority 5", "/dev/sda2": "priority -2"}

@@ -41,6 +41,27 @@ def test_a_host_is_tuned_and_put_back_as_it_was(host):
     assert not host.file.parent.exists(), "nothing is left behind"
 
 
+def test_a_transient_timer_goes_on_and_it_is_said(host):
+    host.timer("run-r0815.timer", "/run/systemd/transient")
+    original = host.state()
+    for rows in (show(host.knobs("timers")), tune(host.knobs("timers"), host.save, check_mode=True), tune(host.knobs("timers"), host.save)):
+        assert "run-r0815.timer" in rows[0]["note"]
+        assert rows[0]["found"]["run-r0815.timer"] == "transient"
+    assert host.running_timers() == ["run-r0815.timer"]
+    restore(host.save, **host.where)
+    assert host.state() == original
+
+
+def test_a_timer_whose_unit_is_gone_is_forgotten(host):
+    """Its package was removed meanwhile, or an earlier version had stopped a transient one."""
+    tune(host.knobs("timers"), host.save)
+    (host.units / "apt.timer").unlink()
+    (row,) = restore(host.save, **host.where)
+    assert (row["found"]["apt.timer"], row["refused"]) == ("gone", [])
+    assert host.running_timers() == ["certbot.timer"]
+    assert not host.file.exists()
+
+
 def test_once_more_changes_nothing_and_forgets_nothing(host):
     original = host.state()
     tune(host.knobs(), host.save)
