@@ -84,9 +84,9 @@ def present(root: str, arguments: list[str], bootloader: str = "auto", check: bo
         check_writable(root, loader.directories, loader.needed_bytes)
     if result.changed and not check:
         added = loader.lacking(wanted)
-        first = record.data is None
+        earlier = record.copy()
         record.keep(loader.name, added, [*changes, *(Change(path, read(root, path), None) for path in loader.generated() + loader.files())])
-        with_rollback(root, loader, result, first, lambda: _carry_out(root, loader, result, run, {}, wanted, unwanted))
+        with_rollback(root, loader, result, earlier, lambda: _carry_out(root, loader, result, run, {}, wanted, unwanted))
     lines = _finish(loader, check, result, wanted, unwanted)
     left = _still_running(result, lines, taken + tokens.without(stale, taken))
     if not check:
@@ -118,7 +118,7 @@ def absent(root: str, bootloader: str = "auto", check: bool = False, run: Runner
     result = Result(loader.name, True, changes, loader.commands([], ours), running=running(root), kept=kept)
     check_writable(root, loader.directories, loader.needed_bytes)
     if not check:
-        with_rollback(root, loader, result, False, lambda: _carry_out(root, loader, result, run, originals, [], unwanted))
+        with_rollback(root, loader, result, record.copy(), lambda: _carry_out(root, loader, result, run, originals, [], unwanted))
     lines = _finish(loader, check, result, [], unwanted)
     left = _still_running(result, lines, taken + tokens.without(ours, taken))
     if not check:
@@ -195,8 +195,8 @@ def _carry_out(
         )
 
 
-def with_rollback(root: str, loader: Loader, result: Result, first: bool, work: Callable[[], None]) -> None:
-    """Do the work and note what it left in the files; whatever goes wrong, the files are what they were."""
+def with_rollback(root: str, loader: Loader, result: Result, earlier: Record, work: Callable[[], None]) -> None:
+    """Do the work and note what it left in the files; whatever goes wrong, the files and the record are what they were."""
     before = {change.path: change.before for change in result.changes}
     before.update({path: read(root, path) for path in loader.generated()})
     try:
@@ -207,6 +207,5 @@ def with_rollback(root: str, loader: Loader, result: Result, first: bool, work: 
         for path, content in before.items():
             if read(root, path) != content:
                 write(root, path, content)
-        if first:
-            Record(root).remove()
+        earlier.put_back()
         raise

@@ -7,6 +7,7 @@ Everything lies below an injectable root; paths in here are absolute paths as th
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import hashlib
 import json
@@ -163,6 +164,17 @@ class Record:
                 data["files"][change.path] = {"existed": change.before is not None, "written_sha256": None}
         self.data = data
         self._save()
+
+    def copy(self) -> Record:
+        """The record as it is now, for ``put_back``."""
+        return copy.deepcopy(self)
+
+    def put_back(self) -> None:
+        """Make the record on the disk this one again: what could not be done is none of ours."""
+        if self.data is None:
+            self.remove()
+        elif Record(self.root, self.directory).data != self.data:
+            self._save()
 
     def written(self, contents: dict[str, bytes | None]) -> None:
         """Remember what is in the files now, so that somebody's later edit is recognised."""

@@ -133,6 +133,16 @@ def test_a_tool_that_fails_leaves_everything_as_it_was(host: Path) -> None:
 
 
 @pytest.mark.parametrize("host", WITH_TOOLS, indirect=True)
+def test_what_could_not_be_added_is_not_ours_to_take_out(host: Path) -> None:
+    present(str(host), ["audit=0"], run=trees.Tools(host))
+    before = trees.contents(host)
+    with pytest.raises(KjouleError, match="No space left on device"):
+        present(str(host), ["audit=0", "psi=1"], run=trees.Tools(host, broken=True))
+    assert trees.contents(host) == before
+    assert Record(str(host)).arguments == ["audit=0"]
+
+
+@pytest.mark.parametrize("host", WITH_TOOLS, indirect=True)
 def test_a_tool_that_fails_on_the_way_back_leaves_the_arguments(host: Path) -> None:
     present(str(host), WANTED, run=trees.Tools(host))
     after = trees.contents(host)

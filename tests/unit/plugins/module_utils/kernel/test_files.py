@@ -51,3 +51,16 @@ def test_nothing_else_that_lies_beside_the_record_is_removed(tmp_path: Path) -> 
     record.remove()
     assert other.exists()
     assert not (tmp_path / files.RECORD_DIRECTORY.lstrip("/")).exists()
+
+
+def test_a_record_is_put_back_as_it_was(tmp_path: Path) -> None:
+    record = files.Record(str(tmp_path))
+    none = record.copy()
+    record.keep("grub", ["a=1"], [files.Change("/f", b"first", b"second")])
+    one = record.copy()
+    record.keep("grub", ["b=1"], [files.Change("/g", b"x", None)])
+    assert files.Record(str(tmp_path)).arguments == ["a=1", "b=1"]
+    one.put_back()
+    assert files.Record(str(tmp_path)).arguments == ["a=1"]
+    none.put_back()
+    assert files.Record(str(tmp_path)).data is None
