@@ -97,7 +97,8 @@ def inventory(tmp_path: Path, sshds: dict[str, Sshd]) -> Path:
     common = {
         "ansible_host": "127.0.0.1",
         "ansible_user": getpass.getuser(),
-        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlPersist=30",
+        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
+        "ansible_ssh_args": "-C -o ControlMaster=auto -o ControlPersist=30",
         "ansible_python_interpreter": sys.executable,
         "ansible_control_path_dir": str(tmp_path / "c"),
     }
