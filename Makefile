@@ -124,6 +124,7 @@ test-containers: setup-dev ## Roles and a whole site.yml over ssh, on a containe
 
 test-vm: setup-dev ## What needs a kernel of its own, in a virtual machine; needs root, qemu and debootstrap
 	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s vm
+	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s services
 	@MOLECULE_GLOB='molecule/*/molecule.yml' KJOULE_MACHINE=vm molecule test -s site
 
 test-node: setup-dev ## A node where pods run, in a virtual machine; needs root, qemu, debootstrap and a C compiler
