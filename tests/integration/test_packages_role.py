@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The role packages with the real apt and dpkg, which keep their books in a folder of the test. No package of this machine is touched.
 
-apt-get is a wrapper around the real one: at its next installation it does what the test has put into a file, where another apt, or a power
-cut, would come in.
+apt-get is a wrapper around the real one, which first does what the test has put into a file: where another apt, or a cut, would come in.
 """
 
 from __future__ import annotations
@@ -41,11 +40,9 @@ PACKAGES = {
     "kjoule-t-broken": "kjoule-t-part",
 }
 DOUBLE = """#!/bin/bash
-# A double of apt-get: the real one, and before an installation what the test has put into {hook}.
-case " $* " in
-  *' --simulate '*) ;;
-  *' install '*) if [ -e {hook} ]; then mv {hook} {hook}.done; . {hook}.done; fi ;;
-esac
+# A double of apt-get: the real one, and once, before it looks for another apt (.check) or installs (.install), what is in that file.
+case " $* " in *' --simulate '*) at=;; *' check '*) at=check ;; *' install '*) at=install ;; esac
+if [ -n "$at" ] && [ -e {hook}.$at ]; then mv {hook}.$at {hook}.done; . {hook}.done; fi
 exec {real} "$@"
 """
 
@@ -55,7 +52,7 @@ class Host:
 
     def __init__(self, top: Path) -> None:
         self.top, self.root, self.repository, self.records = top, top / "root", top / "repository", top / "records"
-        self.hook, self.record = top / "hook", top / "records" / "lab.json"
+        self.record = top / "records" / "lab.json"
         admin = self.root / "var/lib/dpkg"
         for folder in (
             admin / "updates",
@@ -81,7 +78,7 @@ class Host:
             """
         )
         wrapper = top / "bin/apt-get"
-        wrapper.write_text(DOUBLE.format(hook=self.hook, real=shutil.which("apt-get")))
+        wrapper.write_text(DOUBLE.format(hook=top / "hook", real=shutil.which("apt-get")))
         wrapper.chmod(0o755)
         self.environment = {
             **os.environ,
@@ -130,6 +127,21 @@ class Host:
     def dpkg(self, action: str, name: str) -> None:
         subprocess.run(self.by_hand(action, name), check=True, capture_output=True)
 
+    def meanwhile(self, at: str, command: str) -> None:
+        """What happens just before apt-get is asked that."""
+        with (self.top / f"hook.{at}").open("a") as hook:
+            hook.write(f"{command}\n")
+
+    def tear(self, name: str) -> None:
+        """As a power cut in the middle of dpkg leaves it: a package that is half there, and a journal that is not worked off."""
+        admin = self.root / "var/lib/dpkg"
+        whole = f"Package: kjoule-t-{name}\nStatus: install ok unpacked"
+        status = (admin / "status").read_text()
+        assert whole in status
+        (admin / "status").write_text(status.replace(whole, whole.replace("ok unpacked", "reinstreq half-installed")))
+        entry = next(text for text in (admin / "status").read_text().split("\n\n") if text.startswith("Package: kjoule-t-base\n"))
+        (admin / "updates/0000").write_text(entry + "\n")
+
     def there(self) -> set[str]:
         query = ["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev} ${Package}\\n"]
         lines = subprocess.run(query, check=True, capture_output=True, text=True, env=self.environment).stdout.splitlines()
@@ -168,8 +180,7 @@ class Host:
     def cut_off(self, *names: str) -> None:
         """Starts the role, and kills it where the hook says so."""
         mark = self.top / "mark"
-        with self.hook.open("a") as hook:
-            hook.write(f"touch {mark}; while [ -e {mark} ]; do sleep 0.1; done; exit 1\n")
+        self.meanwhile("install", f"touch {mark}; while [ -e {mark} ]; do sleep 0.1; done; exit 1")
         with subprocess.Popen(
             self.command("main", names),
             cwd=ROOT,
@@ -211,12 +222,19 @@ def test_what_came_is_on_record_and_goes(host):
     assert changes(host.run("remove")) == 0
 
 
-def test_a_run_that_is_cut_off_leaves_a_teardown_that_puts_things_back(host):
+@pytest.mark.parametrize("then", ["teardown", "again", "torn"])
+def test_a_run_that_is_cut_off_leaves_a_teardown_that_puts_things_back(host, then):
     before = host.there()
-    host.hook.write_text(shlex.join(host.by_hand("unpack", "part")) + "\n")  # half of what apt does
+    host.meanwhile("install", shlex.join(host.by_hand("unpack", "part")))  # half of what apt does
     host.cut_off("tool")
     assert host.there() == before | {"part"}
     assert host.recorded() == {"tool", "part"}
+    if then == "again":
+        host.run("main", "tool")
+        assert host.there() == before | {"tool", "part"}
+        assert host.recorded() == {"tool", "part"}
+    if then == "torn":
+        host.tear("part")
     host.run("remove")
     assert host.there() == before
     assert not host.record.exists()
@@ -233,12 +251,13 @@ def test_an_installation_that_fails_leaves_on_record_what_it_brought(host):
 
 def test_what_another_brings_meanwhile_is_not_ours(host):
     before = host.there()
-    host.hook.write_text(shlex.join(host.by_hand("install", "foreign")) + "\n")
+    host.meanwhile("check", shlex.join(host.by_hand("install", "part")))  # by unattended-upgrades, whose end the role waits for
+    host.meanwhile("install", shlex.join(host.by_hand("install", "foreign")))
     host.run("main", "tool")
     assert host.there() == before | {"tool", "part", "foreign"}
-    assert host.recorded() == {"tool", "part"}
+    assert host.recorded() == {"tool"}
     host.run("remove")
-    assert host.there() == before | {"foreign"}
+    assert host.there() == before | {"part", "foreign"}
 
 
 def test_what_others_need_stays_and_is_named(host):
