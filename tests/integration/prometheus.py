@@ -2,6 +2,7 @@
 """A real Prometheus on loopback for tests, and a world of known watts in the place of Kepler.
 
 ``known_world`` is a double of Kepler's /metrics (generation 0.10 and newer) in which every counter follows from stated watts.
+``legacy_world`` is one of v0.9.0's (pkg/metrics: consts.NodeEnergyLabels, ProcessEnergyLabels): the same watts as dynamic, none as idle.
 """
 
 from __future__ import annotations
@@ -62,15 +63,32 @@ def known_world(seconds: float) -> list[tuple[str, dict[str, str], float]]:
     return found
 
 
-def open_metrics(start: int, seconds: int, step: int, host: str) -> str:
-    """The known world as a history in OpenMetrics text, for ``promtool tsdb create-blocks-from openmetrics``."""
+def legacy_world(seconds: float) -> list[tuple[str, dict[str, str], float]]:
+    """The same for a Kepler 0.9, which does not say when it began."""
+    known = {"source": "rapl-sysfs", "mode": "dynamic"}
+    # psys is none of its domains. Its platform is what ACPI says of the whole machine.
+    domains = {zone: active + idle for zone, (active, idle) in ZONES.items() if zone != "psys"}
+    found = [
+        (f"kepler_node_{domain}_joules_total", {**known, "package": "0", "exported_instance": "beta"}, watts * seconds)
+        for domain, watts in {**domains, "uncore": 0.0}.items()
+    ]
+    found.append(("kepler_node_platform_joules_total", {**known, "source": "acpi", "package": "0"}, 90.0 * seconds))
+    for pid, (name, watts) in enumerate(PROCESSES.items(), 100):
+        for zone, power in watts.items():
+            labels = {**known, "pid": str(pid), "command": name[:15], "container_id": "system_processes", "vm_id": ""}
+            found.append((f"kepler_process_{zone}_joules_total", labels, power * seconds))
+    return found
+
+
+def open_metrics(start: int, seconds: int, step: int) -> str:
+    """Host alpha in the known world and host beta in the older one, as a history in OpenMetrics text, for
+    ``promtool tsdb create-blocks-from openmetrics``."""
     lines: dict[str, list[str]] = {}
     for moment in range(0, seconds + 1, step):
-        for name, labels, value in known_world(moment):
-            lines.setdefault(name, []).append(f"{name}{_labels({**labels, 'job': 'kepler', 'host': host})} {value!r} {start + moment}")
-        lines.setdefault("process_start_time_seconds", []).append(
-            f"process_start_time_seconds{_labels({'job': 'kepler', 'host': host})} 1000 {start + moment}"
-        )
+        of_alpha = [*known_world(moment), ("process_start_time_seconds", {}, 1000.0)]
+        for host, samples in {"alpha": of_alpha, "beta": legacy_world(moment)}.items():
+            for name, labels, value in samples:
+                lines.setdefault(name, []).append(f"{name}{_labels({**labels, 'job': 'kepler', 'host': host})} {value!r} {start + moment}")
     text = []
     for name, samples in lines.items():
         family = name[: -len("_total")] if name.endswith("_total") else name
