@@ -13,6 +13,7 @@ description:
   - Writes what the journal of a run says about its phases into a Prometheus, as series that begin and end with the windows. The dashboards
     of the role P(kjoule.bench.monitoring#role) draw them as annotations and split what Kepler counted by arm with them.
   - The journal is only read. A period that Prometheus has already is not written again.
+  - A period appears when all of it is written. Where the writing breaks off, the same again completes it.
 options:
   run_id:
     description: Name of the run.
@@ -57,8 +58,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.journal import journal_path, read_text
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.directory import default_state_dir
-from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import read_marks, shown_periods
-from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.remote_write import write
+from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import read_marks, shown_periods, write_marks
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
         new = [one for one in series if one.labels["period"] not in shown]
         periods = sorted({one.labels["period"] for one in new})
         if not module.check_mode:
-            write(given["url"], new)
+            write_marks(given["url"], new)
     except KjouleError as error:
         module.fail_json(msg=str(error))
     diff = {"before": "", "after": "".join(f"{period}\n" for period in periods)}

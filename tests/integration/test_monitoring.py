@@ -18,7 +18,10 @@ from pathlib import Path
 import prometheus as world
 import pytest
 import units
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import read_marks, shown_periods, write_marks
 from draw import draw
+from harness.remote_write import breaking_off
 
 pytestmark = pytest.mark.integration
 
@@ -171,9 +174,9 @@ def start() -> int:
     return (int(time.time()) // 60 - 30) * 60
 
 
-def journal(start: int) -> str:
+def journal(start: int, run: str = RUN, host: str = "alpha") -> str:
     """Two periods in the known world, one minute of idle and four at rest each. The monotonic clock of this host began 1000 s before."""
-    lines = [{"kind": "header", "run_id": RUN, "host": {"name": "alpha"}}]
+    lines = [{"kind": "header", "run_id": run, "host": {"name": host}}]
     for number, (arm, busy, etcd, joules) in enumerate([("snowflake", 30.0, 12.0, 8400.0), ("flux", 50.0, 20.0, 9000.0)], 1):
         begin = 1000 + 60 + (number - 1) * 360
         phases = []
@@ -282,10 +285,10 @@ def panels() -> list:
     return found
 
 
-def ask(prometheus: world.Prometheus, target: dict, start: int, host: str = "alpha") -> dict[str, list[float]]:
+def ask(prometheus: world.Prometheus, target: dict, start: int, host: str = "alpha", run: str = RUN) -> dict[str, list[float]]:
     """What Grafana would ask for a panel, over the known 20 minutes: the values of every line."""
     query = (
-        target["expr"].replace("$host", host).replace("$run", RUN).replace("$__range_s", str(SECONDS)).replace("$__range", f"{SECONDS}s")
+        target["expr"].replace("$host", host).replace("$run", run).replace("$__range_s", str(SECONDS)).replace("$__range", f"{SECONDS}s")
     )
     if target.get("instant"):
         found = [(line["metric"], [line["value"][1]]) for line in prometheus.instant(query, at=start + SECONDS)]
@@ -329,6 +332,24 @@ def test_the_windows_of_the_run_begin_and_end_where_the_journal_says(prometheus,
             ("flux", "idle"): (420, 475),
             ("flux", "steady"): (480, 715),
         }
+
+
+def test_a_period_whose_marks_broke_off_is_on_no_panel_until_they_are_written_again(prometheus, start):
+    _host, series = read_marks(journal(start, "run-2", "gamma"))
+    panel = {entry.values[1]["title"]: entry.values[1] for entry in panels()}
+    titles = ("Measured energy by arm and phase", "CPU time by arm and component", "Residual CPU time by arm")
+
+    def answers() -> dict[str, dict[str, list[float]]]:
+        return {title: ask(prometheus, panel[title]["targets"][0], start, "gamma", "run-2") for title in titles}
+
+    # The fourth request is the one with the markers of the second period.
+    with breaking_off(at=4, real=True), pytest.raises(KjouleError, match="run the same again"):
+        write_marks(prometheus.url, series)
+    assert shown_periods(prometheus.url, "run-2", "gamma") == {"b01-p1-a1"}
+    assert {name.split()[0] for answer in answers().values() for name in answer} == {"snowflake"}
+    write_marks(prometheus.url, [one for one in series if one.labels["period"] == "b01-p2-a1"])
+    assert shown_periods(prometheus.url, "run-2", "gamma") == {"b01-p1-a1", "b01-p2-a1"}
+    assert answers() == {title: {name: [value] for name, value in EXPECTED["arms", title][0].items()} for title in titles}
 
 
 def test_a_picture_can_be_drawn_from_the_same_queries(prometheus, start, tmp_path):

@@ -13,9 +13,11 @@ import urllib.request
 from typing import Any
 
 from ..errors import KjouleError
-from .remote_write import STALE, Series, unreachable
+from .remote_write import STALE, Series, send, unreachable, write
 
 STEP_MS = 5000
+#: The series by which a period is known to be there.
+_MARKER = "kjoule_phase"
 
 
 def read_marks(journal: str) -> tuple[str, list[Series]]:
@@ -44,8 +46,8 @@ def read_marks(journal: str) -> tuple[str, list[Series]]:
 
 
 def shown_periods(url: str, run_id: str, host: str, timeout: float = 10.0) -> set[str]:
-    """Periods of the run that Prometheus has already. Raises KjouleError when it cannot be reached."""
-    match = f"kjoule_phase{{run={json.dumps(run_id)},host={json.dumps(host)}}}"
+    """Periods of the run that Prometheus has already, each of them whole. Raises KjouleError when it cannot be reached."""
+    match = f"{_MARKER}{{run={json.dumps(run_id)},host={json.dumps(host)}}}"
     query = urllib.parse.urlencode({"match[]": match, "start": "0", "end": "4102444800"})
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/api/v1/series?{query}", timeout=timeout) as response:
@@ -53,6 +55,22 @@ def shown_periods(url: str, run_id: str, host: str, timeout: float = 10.0) -> se
     except (OSError, ValueError) as error:
         raise unreachable(url, error) from error
     return {str(labels.get("period", "")) for labels in answer["data"]}
+
+
+def write_marks(url: str, series: list[Series]) -> None:
+    """Send them to the Prometheus at ``url``, period by period.
+
+    The markers of a period go in one request, which Prometheus takes whole or not at all, and after everything else of it: a period whose
+    markers are there is whole, and one whose write broke off is not there, for ``shown_periods`` and for the dashboards. Raises
+    KjouleError as ``write`` does; then the same again completes what is missing.
+    """
+    periods: dict[str, tuple[list[Series], list[Series]]] = {}
+    for one in series:
+        figures, markers = periods.setdefault(one.labels["period"], ([], []))
+        (markers if one.labels["__name__"] == _MARKER else figures).append(one)
+    for figures, markers in periods.values():
+        write(url, figures)
+        send(url, markers)
 
 
 def _phase(run_id: str, host: str, record: dict[str, Any], phase: dict[str, Any], offset_ns: int) -> list[Series]:
@@ -74,7 +92,7 @@ def _phase(run_id: str, host: str, record: dict[str, Any], phase: dict[str, Any]
         samples = [(stamp, float(value)) for stamp in range(start, max(end, start + 1), STEP_MS)]
         return Series({"__name__": name, **labels, **more}, [*samples, (max(end, start + 1), STALE)])
 
-    found = [held("kjoule_phase", 1.0)]
+    found = [held(_MARKER, 1.0)]
     found += [
         held("kjoule_phase_cpu_seconds", seconds, component=name, role=str(phase["components"][name]))
         for name, seconds in phase["cpu_seconds"].items()

@@ -35,26 +35,33 @@ def encode(series: Iterable[Series]) -> bytes:
 
 
 def write(url: str, series: list[Series], timeout: float = 30.0) -> None:
-    """Send them to the Prometheus at ``url`` (``http://127.0.0.1:9090``).
+    """Send them to the Prometheus at ``url`` (``http://127.0.0.1:9090``), in order, in requests of a size.
 
-    Raises KjouleError when it cannot be reached or takes them not; a part may have been written then, and writing it again is harmless.
+    Raises KjouleError as ``send`` does; the requests before that one have been written then, and writing them again is harmless.
     """
-    endpoint = url.rstrip("/") + "/api/v1/write"
-    headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf", "X-Prometheus-Remote-Write-Version": "0.1.0"}
     for first in range(0, len(series), _BATCH_SERIES):
-        request = urllib.request.Request(endpoint, encode(series[first : first + _BATCH_SERIES]), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:
-                response.read()
-        except urllib.error.HTTPError as error:
-            raise KjouleError(
-                f"Prometheus at {url} does not take the samples",
-                expected="status 204",
-                seen=f"status {error.code}: {error.read(300).decode('utf-8', 'replace').strip()}",
-                next_step="run playbooks/stack.yml with kjoule_monitoring: true, which lets it be written to and take samples of the past",
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise unreachable(url, error) from error
+        send(url, series[first : first + _BATCH_SERIES], timeout)
+
+
+def send(url: str, series: list[Series], timeout: float = 30.0) -> None:
+    """Send them in one request, which Prometheus takes whole or not at all.
+
+    Raises KjouleError when it cannot be reached or takes them not.
+    """
+    headers = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf", "X-Prometheus-Remote-Write-Version": "0.1.0"}
+    request = urllib.request.Request(url.rstrip("/") + "/api/v1/write", encode(series), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            response.read()
+    except urllib.error.HTTPError as error:
+        raise KjouleError(
+            f"Prometheus at {url} does not take the samples",
+            expected="status 204",
+            seen=f"status {error.code}: {error.read(300).decode('utf-8', 'replace').strip()}",
+            next_step="run playbooks/stack.yml with kjoule_monitoring: true, which lets it be written to and take samples of the past",
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise unreachable(url, error) from error
 
 
 def unreachable(url: str, error: Exception) -> KjouleError:

@@ -40,7 +40,7 @@ def state_dir(tmp_path):
 @pytest.fixture
 def run(state_dir, capsys, monkeypatch):
     written = []
-    monkeypatch.setattr(run_marks, "write", lambda _url, series: written.extend(one.labels["period"] for one in series))
+    monkeypatch.setattr(run_marks, "write_marks", lambda _url, series: written.extend(one.labels["period"] for one in series))
 
     def go(shown=(), check=False, **arguments):
         written.clear()

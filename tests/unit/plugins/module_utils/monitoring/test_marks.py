@@ -10,7 +10,8 @@ import threading
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import read_marks, shown_periods
+from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import read_marks, shown_periods, write_marks
+from harness.remote_write import breaking_off, labels
 
 HEADER = {"kind": "header", "run_id": "r", "host": {"name": "alpha"}}
 
@@ -81,6 +82,52 @@ def test_an_invalid_period_is_shown_as_such():
 
 def test_a_torn_last_line_is_no_record():
     assert read_marks(journal(phase("idle", 60, 70)) + '{"kind": "peri') == read_marks(journal(phase("idle", 60, 70)))
+
+
+def two_periods(components: int = 300) -> str:
+    """A journal of two periods with more figures than one request holds."""
+    many = {f"c{number}": 0.5 for number in range(components)}
+    phases = [
+        phase(name, start, start + 10, index=index, cpu_seconds=many, components=dict.fromkeys(many, "cluster"))
+        for index, (name, start) in enumerate([("idle", 60), ("steady", 70)])
+    ]
+    header, first = journal(*phases).splitlines()
+    return f"{header}\n{first}\n{json.dumps({**json.loads(first), 'period_id': 'p2'})}\n"
+
+
+def who(labels_of_one: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(labels_of_one.items()))
+
+
+def test_the_markers_of_a_period_come_in_one_request_after_all_that_they_refer_to():
+    _host, series = read_marks(two_periods())
+    with breaking_off(at=100) as taken:
+        write_marks("http://127.0.0.1:9", series)
+    requests = [labels(body) for body in taken]
+    written = [one for request in requests for one in request]
+    assert sorted(map(who, written)) == sorted(who(one.labels) for one in series)
+    for period in ("p1", "p2"):
+        mine = [number for number, one in enumerate(written) if one["period"] == period]
+        markers = [number for number in mine if written[number]["__name__"] == "kjoule_phase"]
+        assert markers == mine[-2:]
+        assert len([request for request in requests if any(one["__name__"] == "kjoule_phase" for one in request)]) == 2
+
+
+@pytest.mark.parametrize("lost", range(1, 7))
+def test_a_write_that_breaks_off_shows_no_period_by_half_and_its_repetition_completes_it(lost):
+    """Whatever request is the first that is lost."""
+    _host, series = read_marks(two_periods())
+    all_of = {period: {who(one.labels) for one in series if one.labels["period"] == period} for period in ("p1", "p2")}
+    with breaking_off(at=lost) as taken, pytest.raises(KjouleError, match="run the same again"):
+        write_marks("http://127.0.0.1:9", series)
+    there = [one for body in taken for one in labels(body)]
+    shown = {one["period"] for one in there if one["__name__"] == "kjoule_phase"}
+    for period in shown:
+        assert {who(one) for one in there if one["period"] == period} == all_of[period]
+    with breaking_off(at=100) as taken:
+        write_marks("http://127.0.0.1:9", [one for one in series if one.labels["period"] not in shown])
+    there += [one for body in taken for one in labels(body)]
+    assert {who(one) for one in there} == all_of["p1"] | all_of["p2"]
 
 
 @pytest.mark.parametrize(

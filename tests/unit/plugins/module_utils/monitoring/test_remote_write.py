@@ -11,24 +11,7 @@ import threading
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.remote_write import STALE, Series, encode, write
-
-
-def unpack(body: bytes) -> bytes:
-    """What Snappy's literals hold (format_description.txt)."""
-    length, at, shift = 0, 0, 0
-    while True:
-        length |= (body[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if not body[at - 1] & 0x80:
-            break
-    out = b""
-    while at < len(body):
-        assert body[at] == 0xF4
-        size = struct.unpack("<H", body[at + 1 : at + 3])[0] + 1
-        out += body[at + 3 : at + 3 + size]
-        at += 3 + size
-    assert len(out) == length
-    return out
+from harness.remote_write import breaking_off, labels, unpack
 
 
 def test_a_request_is_the_message_that_the_specification_shows():
@@ -54,6 +37,20 @@ def test_more_than_one_literal_holds_is_split():
 def test_the_end_of_a_series_is_the_nan_that_prometheus_knows():
     assert math.isnan(STALE)
     assert struct.pack("<d", STALE) == b"\x02\x00\x00\x00\x00\x00\xf0\x7f"
+
+
+def test_what_is_written_goes_in_requests_of_a_size_and_the_first_that_is_lost_is_the_last_that_is_tried():
+    many = [Series({"__name__": "m", "number": str(number)}, [(number, 0.0)]) for number in range(1100)]
+    with breaking_off(at=4) as taken:
+        write("http://127.0.0.1:9", many)
+    assert [[int(one["number"]) for one in labels(body)] for body in taken] == [
+        list(range(500)),
+        list(range(500, 1000)),
+        list(range(1000, 1100)),
+    ]
+    with breaking_off(at=2) as taken, pytest.raises(KjouleError, match=r"cannot be reached: saw .*reset by peer.*run the same again"):
+        write("http://127.0.0.1:9", many)
+    assert len(taken) == 1
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
