@@ -13,12 +13,14 @@ description:
   - Before it starts, whether the host has RAPL counters that can be read and move, and whether a version of Kepler knows every key of its
     settings. Kepler itself ignores what it does not know.
   - Once it runs, whether it shows joules of the node and they grow.
+  - Every zone has to move. The zones C(core) and C(uncore) may stand still beside another that moves.
   - Changes nothing.
 options:
   check:
     description:
       - V(config) looks at O(config) for O(version).
-      - V(preflight) reads the RAPL counters twice. Where there are none, the module does not fail. It says so in RV(usable) and RV(reason).
+      - V(preflight) reads the RAPL counters twice. Where there are none, or one of O(zones) is not there or stands still, the module does
+        not fail. It says so in RV(usable) and RV(reason).
       - V(health) reads Kepler at O(url) twice, and waits for it.
     type: str
     choices: [config, preflight, health]
@@ -35,7 +37,7 @@ options:
     type: path
     default: /sys
   zones:
-    description: The zones that are wanted; none means all.
+    description: The zones that are wanted; none means all that are there.
     type: list
     elements: str
     default: []
@@ -130,7 +132,7 @@ def main() -> None:
             check_config(given["config"], given["version"])
             module.exit_json(changed=False)
         if given["check"] == "health":
-            module.exit_json(changed=False, **health(given["url"], given["seconds"], given["timeout"]))
+            module.exit_json(changed=False, **health(given["url"], given["seconds"], given["timeout"], zones=given["zones"]))
     except KjouleError as error:
         module.fail_json(msg=str(error))
     try:

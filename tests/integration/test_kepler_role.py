@@ -11,6 +11,8 @@ from pathlib import Path
 import prometheus as world
 import pytest
 import units
+from harness.powercap import Tree, Zone
+from harness.shapes import Constant
 from test_monitoring import changed, run_tasks
 
 pytestmark = pytest.mark.integration
@@ -55,6 +57,15 @@ def test_a_host_without_counters_goes_on_without_kepler_and_is_told_why_unless_i
     )
     assert not (top / "nowhere").exists()
     assert count == 1  # the unit of the old generation, and nothing else
+
+
+def test_the_zones_of_the_settings_are_the_ones_that_are_looked_at_and_the_one_that_is_not_there_is_named(tmp_path):
+    Tree(tmp_path / "sys", [Zone("intel-rapl:0", "package-0", Constant(0.0)), Zone("intel-rapl:0:0", "core", Constant(0.0))])
+    variables = {"kepler_sysfs": str(tmp_path / "sys"), "kepler_config": {"rapl": {"zones": ["psys"]}}}
+    role = {"name": "kjoule.bench.kepler", "tasks_from": "preflight"}
+    done = run_tasks(tmp_path, [{"ansible.builtin.include_role": role}], variables)
+    assert changed(done) == 0
+    assert re.search("No Kepler on this host: this host has no zone psys: expected psys, saw core, package", done.stdout), done.stdout
 
 
 def test_the_old_generation_is_started_with_flags_and_variables_that_it_knows_and_without_a_file(played):

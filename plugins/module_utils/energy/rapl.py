@@ -9,6 +9,7 @@ counters of some AMD parts repeat it.
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,7 @@ class RaplSource(Source):
 
     def read(self) -> Reading:
         before = self._clock()
-        values = tuple(_read_counter(zone) * 1e-6 for zone in self.zones)
+        values = tuple(read_counter(zone) * 1e-6 for zone in self.zones)
         return Reading(before, values, self._clock())
 
     def close(self) -> None:
@@ -111,11 +112,22 @@ def make(options: dict[str, Any]) -> RaplSource:
     return RaplSource(str(options.get("sysfs_root") or "/sys"), psys)
 
 
+def zones_by_name(sysfs_root: str = "/sys") -> dict[str, list[Zone]]:
+    """Every counter of this host by the name of its zone without a number: package (one for each socket), core, uncore, dram, psys.
+    Memory-mapped twins of others are left out. Raises KjouleError where there is no RAPL."""
+    named: dict[str, list[Zone]] = {}
+    for zones in _zones(os.path.join(sysfs_root, "class", "powercap")).values():
+        for zone in zones:
+            if not zone.label.endswith(")"):  # a twin has its entry behind its name
+                named.setdefault(re.sub(r"-\d+$", "", zone.label.rsplit("/", 1)[-1]), []).append(zone)
+    return named
+
+
 def _same_counter(one: Zone, other: Zone) -> bool:
     if one.label.endswith("/dram") != other.label.endswith("/dram") or one.range_uj != other.range_uj:
         return False
     for _look in range(MIRROR_LOOKS):
-        before, between, after = _read_counter(one), _read_counter(other), _read_counter(one)
+        before, between, after = read_counter(one), read_counter(other), read_counter(one)
         if between == 0 or not before <= between <= after:
             return False
     return True
@@ -160,5 +172,6 @@ def _zones(powercap: str) -> dict[str, list[Zone]]:
     return found
 
 
-def _read_counter(zone: Zone) -> int:
+def read_counter(zone: Zone) -> int:
+    """Microjoules. Raises KjouleError where this user may not read it, or it is gone."""
     return read_number(zone.path, "RAPL counter", "microjoules", ("root only since the kernel's fix of CVE-2020-8694", UDEV_RULE))

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Any, Callable
 
 from ..energy.kepler import node_counters, scrape
-from ..energy.rapl import RaplSource
+from ..energy.rapl import read_counter, zones_by_name
 from ..energy.web import WebClient
 from ..errors import KjouleError
 
@@ -70,41 +71,71 @@ def _paths(value: dict[str, Any], prefix: str = "") -> list[str]:
     return found
 
 
+#: What may stand still beside others that move: core is nought on Xeons (Kepler's issues 1346 and 1675), and uncore counts a graphics unit
+#: that may sleep. Both lie inside the package and are in no sum. Packages, memory and the platform always draw something.
+_MAY_STAND_STILL = ("core", "uncore")
+
+
 def preflight(sysfs: str, zones: list[str], seconds: float = 1.0, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
-    """What RAPL offers on this host: the zones, and joules over ``seconds``.
+    """What RAPL offers on this host: the zones that are there, and what those that Kepler will read cover.
 
     zones: those that Kepler will be told to read ([] for all). Raises KjouleError when there is no RAPL, when it may not be read, when a
-    wanted zone is not there and when the counters stand still.
+    wanted zone is not there and when one stands still for ``seconds`` (core and uncore may, beside another that moves).
     """
-    source = RaplSource(sysfs, psys=zones == ["psys"])
-    kinds = sorted({re.sub(r"-\d+$", "", zone.label.rsplit("/", 1)[-1]) for zone in source.zones})
-    missing = sorted(set(zones) - set(kinds)) if zones != ["psys"] else []
+    there = zones_by_name(sysfs)
+    chosen = zones or sorted(there)
+    missing = sorted(set(chosen) - set(there))
     # Servers have dram, AMD's do not: what is wanted and cannot be had must not go missing in a sum.
     if missing:
         raise KjouleError(
             f"this host has no zone {', '.join(missing)}",
             expected=", ".join(zones),
-            seen=", ".join(kinds),
+            seen=", ".join(sorted(there)),
             next_step="set kepler_zones to the zones that it has, and compare it only with hosts of the same",
         )
-    first = source.read()
+    read = [(name, zone) for name in dict.fromkeys(chosen) for zone in there[name]]
+    first = [read_counter(zone) for _name, zone in read]
     sleep(seconds)
-    second = source.read()
-    deltas = [new - old for old, new in zip(first.values, second.values)]
-    if not any(deltas):
-        raise KjouleError(
-            "the RAPL counters stand still",
-            expected=f"growth within {seconds:g} s",
-            seen=", ".join(f"{zone.label} at {zone.path}" for zone in source.zones),
-            next_step="load intel_rapl_msr; in a virtual machine or with a copied tree there is nothing to measure",
+    gained = [read_counter(zone) - before for (_name, zone), before in zip(read, first)]
+    still = _still([name for name, _zone in read], gained)
+    if still:
+        seen = ", ".join(
+            f"{zone.label} gained {(more % zone.range_uj if zone.range_uj else more) * 1e-6:.3g} J"
+            if more
+            else f"{zone.label} stays at {before} uJ ({zone.path})"
+            for (_name, zone), before, more in zip(read, first, gained)
         )
-    return {"zones": kinds, "scope": source.scope}
+        if not any(gained):
+            raise KjouleError(
+                "the RAPL counters stand still",
+                expected=f"growth within {seconds:g} s",
+                seen=seen,
+                next_step="load intel_rapl_msr; in a virtual machine or with a copied tree there is nothing to measure",
+            )
+        raise KjouleError(
+            f"the RAPL zone {', '.join(read[number][1].label for number in still)} stands still",
+            expected=f"growth within {seconds:g} s of {', '.join(chosen)}",
+            seen=seen,
+            next_step="if this processor does not count it, take it out of kepler_zones and compare the host only with others of the same; "
+            "a package that stands still is a fault of the host (read its energy_uj by hand, look at dmesg)",
+        )
+    added = [name for name in ("package", "dram") if name in chosen] or chosen
+    return {"zones": sorted(there), "scope": "rapl:" + "+".join(added)}
 
 
-def health(url: str, seconds: float, timeout: float, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
+def _still(names: list[str], gained: Sequence[float]) -> list[int]:
+    """Which of the zones should have moved and did not, by number: all of them where none did."""
+    moves = any(more > 0 or more < 0 for more in gained)
+    return [number for number, more in enumerate(gained) if more == 0 and not (moves and names[number] in _MAY_STAND_STILL)]
+
+
+def health(
+    url: str, seconds: float, timeout: float, sleep: Callable[[float], None] = time.sleep, zones: list[str] | None = None
+) -> dict[str, Any]:
     """Kepler's generation, zones and the joules it counted in ``seconds``; waits up to ``timeout`` for it to answer and to count.
 
-    Raises KjouleError when it does not answer, shows no joules of the node, or they do not grow.
+    zones: those that it has to show (none for whatever it shows). Raises KjouleError when it does not answer, shows no joules of the node,
+    lacks a zone, or those of a zone do not grow (core and uncore need not, beside another that does).
     """
     client = WebClient(url, "Kepler")
     deadline = time.monotonic() + timeout
@@ -114,18 +145,36 @@ def health(url: str, seconds: float, timeout: float, sleep: Callable[[float], No
                 first = node_counters(scrape(client), client.what)
                 sleep(seconds)
                 second = node_counters(scrape(client), client.what)
-                joules = {zone: second.zones[zone] - first.zones.get(zone, second.zones[zone]) for zone in second.zones}
-                if any(value > 0 for value in joules.values()):
-                    return {"generation": second.generation, "zones": sorted(joules), "joules": joules}
-                raise KjouleError(
-                    f"{client.what} answers, but its joules do not grow",
-                    expected=f"more after {seconds:g} s",
-                    seen=", ".join(f"{zone}: {value:g} J" for zone, value in sorted(second.zones.items())) or "no zone",
-                    next_step="look at its log (journalctl -u kjoule-kepler) and at energy_uj below /sys/class/powercap",
-                )
+                joules = {zone: second.zones[zone] - first.zones.get(zone, second.zones[zone]) for zone in sorted(second.zones)}
+                _refuse_what_does_not_grow(client.what, joules, second.zones, seconds, zones or [])
+                return {"generation": second.generation, "zones": list(joules), "joules": joules}
             except KjouleError:
                 if time.monotonic() > deadline:
                     raise
                 sleep(0.5)
     finally:
         client.close()
+
+
+def _refuse_what_does_not_grow(what: str, joules: dict[str, float], totals: dict[str, float], seconds: float, wanted: list[str]) -> None:
+    missing = sorted(set(wanted) - set(joules))
+    if missing:
+        raise KjouleError(
+            f"{what} answers, but shows no zone {', '.join(missing)}",
+            expected=", ".join(wanted),
+            seen=", ".join(joules) or "no zone",
+            next_step="look at rapl.zones in its file and at its log (journalctl -u kjoule-kepler)",
+        )
+    grown = {zone: max(more, 0.0) for zone, more in joules.items()}
+    still = [list(grown)[number] for number in _still(list(grown), list(grown.values()))]
+    if still or not grown:
+        raise KjouleError(
+            f"{what} answers, but its {'zone ' + ', '.join(still) + ' does' if any(grown.values()) else 'joules do'} not grow",
+            expected=f"more after {seconds:g} s",
+            seen=", ".join(
+                f"{zone} gained {more:g} J" if more > 0 else f"{zone} {'fell to' if joules[zone] < 0 else 'stays at'} {totals[zone]:g} J"
+                for zone, more in grown.items()
+            )
+            or "no zone",
+            next_step="look at its log (journalctl -u kjoule-kepler) and at energy_uj below /sys/class/powercap",
+        )

@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.kepler import check_config, health, preflight
-from harness.meters import Exporter, kepler_text
-from harness.powercap import Tree, Zone
+from harness.meters import Exporter, kepler_text, legacy_kepler_text
+from harness.powercap import RANGE_UJ, Tree, Zone
 from harness.shapes import Constant
 
 
@@ -42,8 +42,8 @@ def test_what_a_version_would_ignore_or_what_makes_figures_worthless_is_refused(
         check_config(config, version)
 
 
-def tree(folder, *entries, watts=40.0):
-    return Tree(folder, [Zone(entry, name, Constant(watts), start_uj=10**6) for entry, name in entries])
+def tree(folder, *entries, watts=40.0, still=()):
+    return Tree(folder, [Zone(entry, name, Constant(0.0 if name in still else watts), start_uj=10**6) for entry, name in entries])
 
 
 def test_counters_that_move_are_usable_and_say_what_they_cover(tmp_path):
@@ -56,12 +56,67 @@ def test_a_wanted_zone_that_the_host_lacks_is_told_with_those_it_has(tmp_path):
     zones = tree(tmp_path, ("intel-rapl:0", "package-0"))
     with pytest.raises(KjouleError, match=r"no zone dram: expected package, dram, saw package\. Next: set kepler_zones"):
         preflight(str(tmp_path), ["package", "dram"], 1.0, zones.show)
+    with pytest.raises(KjouleError, match=r"no zone psys: expected psys, saw package\. Next: set kepler_zones"):
+        preflight(str(tmp_path), ["psys"], 1.0, zones.show)
+
+
+def test_of_a_host_without_a_wanted_zone_all_that_it_has_are_told(tmp_path):
+    zones = tree(tmp_path, *SERVER)
+    with pytest.raises(KjouleError, match=r"no zone psys: expected psys, core, saw core, dram, package, uncore\."):
+        preflight(str(tmp_path), ["psys", "core"], 1.0, zones.show)
 
 
 def test_counters_that_stand_still_are_told_with_their_files(tmp_path):
     tree(tmp_path, ("intel-rapl:0", "package-0"))
-    with pytest.raises(KjouleError, match=r"stand still: expected growth within 1 s, saw package-0 at .*energy_uj.*intel_rapl_msr"):
+    with pytest.raises(
+        KjouleError, match=r"stand still: expected growth within 1 s, saw package-0 stays at 1000000 uJ \(.*energy_uj\)\. Next"
+    ):
         preflight(str(tmp_path), ["package"], 1.0, lambda _seconds: None)
+
+
+DRAM = (
+    r"zone package-0/dram stands still: expected growth within 1 s of package, dram, saw package-0 gained 40 J, "
+    r"package-1 gained 40 J, package-0/dram stays at 1000000 uJ \(.*intel-rapl:0:2/energy_uj\)\. Next: .*kepler_zones"
+)
+SERVER = (("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "core"), ("intel-rapl:0:1", "uncore"), ("intel-rapl:0:2", "dram"))
+
+
+@pytest.mark.parametrize(
+    ("zones", "still", "says"),
+    [
+        (["package", "dram"], "dram", DRAM),
+        (["package"], "package-1", r"zone package-1 stands still.*saw package-0 gained 40 J, package-1 stays at"),
+        ([], "psys", r"zone psys stands still.*psys stays at"),
+        (["package", "psys"], "psys", r"zone psys stands still.*package-0 gained 40 J, .*psys stays at"),
+        (["core"], "core", r"RAPL counters stand still: .*package-0/core stays at"),
+    ],
+)  # fmt: skip
+def test_a_zone_that_stands_still_beside_others_that_move_is_named(tmp_path, zones, still, says):
+    zones_of_host = tree(tmp_path, *SERVER, ("intel-rapl:1", "package-1"), ("intel-rapl:2", "psys"), still=[still])
+    with pytest.raises(KjouleError, match=says):
+        preflight(str(tmp_path), zones, 1.0, zones_of_host.show)
+
+
+@pytest.mark.parametrize("zones", [[], ["package", "dram", "core", "uncore"]])
+def test_core_and_uncore_may_stand_still_beside_a_package_that_moves(tmp_path, zones):
+    """Xeons show core as nought, and uncore counts a graphics unit that may sleep."""
+    found = preflight(str(tmp_path), zones, 1.0, tree(tmp_path, *SERVER, still=["core", "uncore"]).show)
+    assert found == {"zones": ["core", "dram", "package", "uncore"], "scope": "rapl:package+dram"}
+
+
+def test_what_kepler_is_not_told_to_read_may_stand_still(tmp_path):
+    zones = tree(tmp_path, *SERVER, still=["dram"])
+    assert preflight(str(tmp_path), ["package"], 1.0, zones.show)["scope"] == "rapl:package"
+
+
+def test_a_counter_that_wraps_moves(tmp_path):
+    zones = Tree(tmp_path, [Zone("intel-rapl:0", "package-0", Constant(40.0), start_uj=RANGE_UJ - 10**6)])
+    assert preflight(str(tmp_path), ["package"], 1.0, zones.show)["zones"] == ["package"]
+
+
+def test_memory_mapped_twins_are_no_zones_of_their_own(tmp_path):
+    zones = tree(tmp_path, *SERVER, ("intel-rapl-mmio:0", "package-0"))
+    assert preflight(str(tmp_path), ["package"], 1.0, zones.show)["zones"] == ["core", "dram", "package", "uncore"]
 
 
 def test_a_host_without_rapl_is_told(tmp_path):
@@ -79,8 +134,45 @@ def test_a_kepler_whose_joules_grow_is_healthy():
 def test_a_kepler_whose_joules_stand_still_is_not():
     with Exporter(lambda: kepler_text({"package": 100.0}, {"package": 7.0})) as kepler, pytest.raises(KjouleError) as told:
         health(kepler.url, 1.0, -1.0, lambda _seconds: None)
-    assert "its joules do not grow: expected more after 1 s, saw package: 107 J" in str(told.value)
+    assert "its joules do not grow: expected more after 1 s, saw package stays at 107 J" in str(told.value)
     assert "journalctl -u kjoule-kepler" in str(told.value)
+
+
+def test_a_kepler_of_which_one_zone_stands_still_is_not_and_the_zone_is_named():
+    joules = iter([100.0, 130.0])
+    with (
+        Exporter(lambda: kepler_text({"package": next(joules), "dram": 5.0}, {"package": 7.0, "dram": 2.0})) as kepler,
+        pytest.raises(KjouleError) as told,
+    ):
+        health(kepler.url, 1.0, -1.0, lambda _seconds: None)
+    assert "its zone dram does not grow: expected more after 1 s, saw dram stays at 7 J, package gained 30 J" in str(told.value)
+    assert "energy_uj below /sys/class/powercap" in str(told.value)
+
+
+def test_core_and_uncore_of_a_kepler_may_stand_still_beside_a_package_that_grows():
+    joules = iter([100.0, 130.0])
+    with Exporter(
+        lambda: kepler_text({"package": next(joules), "core": 5.0, "uncore": 0.0}, dict.fromkeys(("package", "core", "uncore"), 7.0))
+    ) as kepler:
+        assert health(kepler.url, 0.0, 5.0, lambda _seconds: None)["joules"] == {"package": 30.0, "core": 0.0, "uncore": 0.0}
+
+
+def test_a_kepler_that_lacks_a_wanted_zone_is_told_with_those_it_has():
+    joules = iter([100.0, 130.0])
+    with (
+        Exporter(lambda: kepler_text({"package": next(joules)}, {"package": 7.0})) as kepler,
+        pytest.raises(KjouleError, match=r"shows no zone dram: expected package, dram, saw package\. Next: .*rapl\.zones"),
+    ):
+        health(kepler.url, 0.0, -1.0, lambda _seconds: None, ["package", "dram"])
+
+
+def test_both_modes_and_all_zones_of_the_generation_before_0_10_are_looked_at():
+    joules = iter([100.0, 130.0])
+    with (
+        Exporter(lambda: legacy_kepler_text({"package": next(joules), "dram": 3.0}, {"package": 7.0})) as kepler,
+        pytest.raises(KjouleError, match=r"its zone dram does not grow: .*dram stays at 3 J, package gained 30 J"),
+    ):
+        health(kepler.url, 0.0, -1.0, lambda _seconds: None)
 
 
 def test_a_kepler_that_comes_late_is_waited_for():
