@@ -80,6 +80,27 @@ def test_the_old_generation_is_started_with_flags_and_variables_that_it_knows_an
     assert {"CAP_BPF", "CAP_PERFMON"} <= set(units.settings(unit)["CapabilityBoundingSet"][0].split())
 
 
+def test_kepler_listens_on_an_address_of_ipv6_in_brackets(tmp_path):
+    tasks = []
+    for generation in ("rewrite", "legacy"):
+        (tmp_path / generation).mkdir()
+        role = {"name": "kjoule.bench.kepler", "tasks_from": "configure"}
+        tasks.append(
+            {
+                "ansible.builtin.include_role": role,
+                "vars": {
+                    "kepler_generation": generation,
+                    "kepler_config_dir": str(tmp_path / generation),
+                    "kepler_unit_dir": str(tmp_path / generation),
+                },
+            }
+        )
+    given = {"artifacts_result": {"kepler": {"version": "v0.11.4"}}, "kepler_address": "::1", "__kepler_runs_services": False}
+    assert changed(run_tasks(tmp_path, tasks, given)) > 0
+    assert "listenAddresses:\n  - '[::1]:28282'" in (tmp_path / "rewrite" / "kepler.yaml").read_text()
+    assert "-address=[::1]:28282" in units.command(tmp_path / "legacy" / "kjoule-kepler.service", tmp_path)
+
+
 def test_systemd_takes_the_unit_of_the_old_generation(played):
     world.need("systemd-analyze")
     unit: Path = played[0] / "units" / "kjoule-kepler.service"

@@ -6,14 +6,17 @@ Kepler is a double here, a world of known watts (tests/integration/prometheus.py
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import prometheus as world
 import pytest
@@ -110,6 +113,9 @@ def test_what_is_wrong_is_told_and_the_old_files_stay(rendered, variables):
             "zones": ("configure", {"monitoring_zones": ["package", "psys"]}),
             "open": ("configure", {"monitoring_grafana_address": "0.0.0.0", "monitoring_grafana_admin_password": ""}),
             "port": ("port", {"__monitoring_listener": listener}),
+            "bare": ("configure", {"monitoring_targets": [{"host": "alpha", "address": "fd00::7:28282"}]}),
+            "portless": ("configure", {"monitoring_targets": [{"host": "alpha", "address": "10.0.0.7"}]}),
+            "bracketed": ("configure", {"monitoring_prometheus_address": "[::1]"}),
         }
         tasks = []
         for name, (tasks_from, wrong) in cases.items():
@@ -126,10 +132,13 @@ def test_what_is_wrong_is_told_and_the_old_files_stay(rendered, variables):
         before = {path: path.read_bytes() for path in (rendered / "config").rglob("*") if path.is_file()}
         done = run_tasks(rendered, tasks, {})
     assert {path: path.read_bytes() for path in (rendered / "config").rglob("*") if path.is_file()} == before
-    assert re.search("rescued=4 ", done.stdout), done.stdout
+    assert re.search("rescued=7 ", done.stdout), done.stdout
     assert re.search(r'"duration: .*a month', done.stdout), done.stdout
     assert re.search(r'"zones: .*psys holds the package', done.stdout), done.stdout
     assert re.search(r'"open: .*beyond this host, without a password', done.stdout), done.stdout
+    assert re.search(r'"bare: .*of alpha in monitoring_targets: expected .*saw fd00::7:28282.*in brackets', done.stdout), done.stdout
+    assert re.search(r'"portless: .*of alpha in monitoring_targets: expected .*saw 10\.0\.0\.7\.', done.stdout), done.stdout
+    assert re.search(r'"bracketed: .*monitoring_prometheus_address: .*without brackets, saw \[::1\]\. Next', done.stdout), done.stdout
     assert re.search(rf'"port: Port {port} on 127.0.0.1 is taken.*set monitoring_prometheus_port to a free port', done.stdout), done.stdout
 
 
@@ -164,6 +173,68 @@ def test_a_service_can_reach_little(rendered, service):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-400:] + done.stderr  # an exposure level of 3.0 or less, of 10
+
+
+# The loopback of IPv6
+
+
+class Healthy(http.server.BaseHTTPRequestHandler):
+    """Grafana's /api/health, and what was asked of it."""
+
+    hosts: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.hosts.append(f"{self.headers['Host']}{self.path}")
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        """Says nothing."""
+
+
+class OfIPv6(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+def test_what_listens_on_the_loopback_of_ipv6_is_found_there(folders, variables, tmp_path, monkeypatch):
+    """A real Prometheus by its unit's command line, read by itself, and a double of Grafana; systemctl is one that says that both run."""
+    try:
+        grafana = OfIPv6(("::1", 0), Healthy)
+    except OSError as error:
+        pytest.skip(f"not run: nothing can listen on ::1 here ({error})")
+    for name in ("bin", "config", "units", "state"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "systemctl").write_text("#!/bin/sh\necho LoadState=loaded\necho ActiveState=active\necho UnitFileState=enabled\n")
+    (tmp_path / "bin" / "systemctl").chmod(0o755)
+    prometheus_port, grafana_port = world.free_port(), grafana.server_port
+    given = {
+        **variables,
+        "monitoring_config_dir": str(tmp_path / "config"),
+        "monitoring_unit_dir": str(tmp_path / "units"),
+        "monitoring_prometheus_address": "::1",
+        "monitoring_prometheus_port": prometheus_port,
+        "monitoring_grafana_address": "::1",
+        "monitoring_grafana_port": grafana_port,
+        "monitoring_grafana_admin_password": "",
+        "monitoring_targets": [{"host": "alpha", "address": "[::1]:9"}],
+    }
+    assert changed(play(tmp_path, "monitoring", "configure", given)) > 0
+    config = tmp_path / "config"
+    assert f'url: "http://[::1]:{prometheus_port}"' in (config / "provisioning/datasources/kjoule.yml").read_text()
+    assert f"http_addr = ::1\nhttp_port = {grafana_port}\n" in (config / "grafana.ini").read_text()  # Grafana puts the brackets itself
+    command = units.command(tmp_path / "units" / "kjoule-prometheus.service", tmp_path / "state")
+    with grafana, world.running(command, f"http://[::1]:{prometheus_port}", tmp_path / "prometheus.log") as running:
+        thread = threading.Thread(target=grafana.serve_forever)
+        thread.start()
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+        done = play(tmp_path, "monitoring", "run", given)
+        grafana.shutdown()
+        thread.join()
+        assert changed(done) == 0
+        assert Healthy.hosts == [f"[::1]:{grafana_port}/api/health"]
+        targets = {one["labels"]["job"]: one["scrapeUrl"] for one in running.get("targets")["activeTargets"]}
+    assert targets == {"kepler": "http://[::1]:9/metrics", "prometheus": f"http://[::1]:{prometheus_port}/metrics"}
 
 
 # Known joules, through a real Prometheus
