@@ -233,7 +233,11 @@ def test_what_listens_on_the_loopback_of_ipv6_is_found_there(folders, variables,
         thread.join()
         assert changed(done) == 0
         assert Healthy.hosts == [f"[::1]:{grafana_port}/api/health"]
-        targets = {one["labels"]["job"]: one["scrapeUrl"] for one in running.get("targets")["activeTargets"]}
+        deadline = time.monotonic() + 60
+        while not (active := running.get("targets")["activeTargets"]):
+            assert time.monotonic() < deadline, "Prometheus has no targets within 60 s"
+            time.sleep(0.1)
+    targets = {one["labels"]["job"]: one["scrapeUrl"] for one in active}
     assert targets == {"kepler": "http://[::1]:9/metrics", "prometheus": f"http://[::1]:{prometheus_port}/metrics"}
 
 
