@@ -129,10 +129,11 @@ test-containers: setup-dev ## Roles and a whole site.yml over ssh, on a containe
 	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s roles
 	@MOLECULE_GLOB='molecule/*/molecule.yml' KJOULE_MACHINE=container molecule test -s site
 
-test-vm: setup-dev ## What needs a kernel of its own, in a virtual machine; needs root, qemu and debootstrap
+test-vm: setup-dev ## What needs a kernel of its own, in virtual machines, and test-node; needs root, qemu, debootstrap, a C compiler and three hours
 	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s vm
 	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s services
 	@MOLECULE_GLOB='molecule/*/molecule.yml' KJOULE_MACHINE=vm molecule test -s site
+	@$(MAKE) --no-print-directory test-node
 
 test-node: setup-dev ## A node where pods run, in a virtual machine; needs root, qemu, debootstrap and a C compiler
 	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s node

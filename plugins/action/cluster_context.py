@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -27,10 +29,10 @@ class ActionModule(ActionBase):
                 "variables": {"type": "str", "default": ""},
             }
         )
-        path = given["kubeconfig"] or ""
         try:
+            path, text = self._read(given["kubeconfig"] or "", given["variables"], task_vars)
             chosen = choose(
-                self._read(path, given["variables"], task_vars),
+                text,
                 path,
                 context=given["context"],
                 confirm=given["confirm"],
@@ -38,18 +40,28 @@ class ActionModule(ActionBase):
             )
         except KjouleError as error:
             raise AnsibleActionFail(str(error)) from error
-        result.update(changed=False, **chosen._asdict())
+        result.update(changed=False, kubeconfig=path, **chosen._asdict())
         return result
 
-    def _read(self, path: str, variables: str, task_vars: dict[str, Any] | None) -> str:
-        """The file as it is on the host. It has secrets in it, so nothing of it goes into the result."""
+    def _read(self, path: str, variables: str, task_vars: dict[str, Any] | None) -> tuple[str, str]:
+        """Where the file is on the host, without a ~ that somebody else would take for another's, and what is in it.
+
+        It has secrets in it, so nothing of it goes into the result.
+        """
         if not path:
             raise KjouleError(
                 "no cluster is named",
                 expected="the path of a kubeconfig; the usual one of whoever runs this is never taken",
                 next_step=f"set {variables}kubeconfig",
             )
-        done = self._execute_module("ansible.builtin.slurp", {"src": path}, task_vars=task_vars)
+        if not path.startswith(("/", "~")):
+            raise KjouleError(
+                f"the kubeconfig {path} may be in several places",
+                expected="a path from the root of the host, or from a home (~)",
+                next_step=f"set {variables}kubeconfig to the whole path",
+            )
+        with self._silent():
+            done = self._execute_module("ansible.builtin.slurp", {"src": path}, task_vars=task_vars)
         if done.get("failed"):
             said = str(done.get("msg") or "no reason")
             raise KjouleError(
@@ -58,4 +70,14 @@ class ActionModule(ActionBase):
                 seen="no such file" if "file not found" in said.lower() else said,
                 next_step=f"correct {variables}kubeconfig, or make the file readable",
             )
-        return base64.b64decode(done["content"]).decode("utf-8", "replace")
+        return str(done["source"]), base64.b64decode(done["content"]).decode("utf-8", "replace")
+
+    @contextlib.contextmanager
+    def _silent(self) -> Iterator[None]:
+        """What modules answer over ssh is shown with -vvv, unless the connection is told not to."""
+        context = self._connection._play_context
+        before, context.no_log = context.no_log, True
+        try:
+            yield
+        finally:
+            context.no_log = before

@@ -17,7 +17,9 @@ description:
   - What the kubeconfig has of secrets is in no message and no result.
 options:
   kubeconfig:
-    description: Kubeconfig of the cluster, on the host. There is no default, for the usual one may lead anywhere.
+    description:
+      - Kubeconfig of the cluster, on the host, by its whole path. There is no default, for the usual one may lead anywhere.
+      - A C(~) is the home of who becomes what the task becomes.
     type: path
   context:
     description: Name of the context. Default is the one that the file calls current, or the only one.
@@ -51,6 +53,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+kubeconfig:
+  description: The path of the file on the host, without a C(~).
+  returned: success
+  type: str
+  sample: /etc/kubernetes/admin.conf
 context:
   description: Name of the context.
   returned: success

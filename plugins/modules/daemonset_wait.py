@@ -25,7 +25,7 @@ options:
     type: str
     required: true
   kubeconfig:
-    description: Kubeconfig of the cluster, on the host. Default is the usual one.
+    description: Kubeconfig of the cluster, on the host. Default is the usual one, which may lead anywhere.
     type: path
   context:
     description: Name of the context in it. Default is the one that it calls current.

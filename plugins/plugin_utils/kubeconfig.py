@@ -30,7 +30,13 @@ def choose(text: str, path: str, *, context: str = "", confirm: str = "", variab
     given = _parsed(text, path)
     contexts = _named(given.get("contexts"), "context")
     clusters = _named(given.get("clusters"), "cluster")
-    names = ", ".join(sorted(contexts)) or "none"
+    if not contexts:
+        raise KjouleError(
+            f"the kubeconfig {path} has no context in it",
+            expected=f"the context {context}" if context else "one",
+            next_step=f"if the cluster is gone, nothing; else set {variables}kubeconfig to the file that has it",
+        )
+    names = ", ".join(sorted(contexts))
     chosen = context or str(given.get("current-context") or "") or (next(iter(contexts)) if len(contexts) == 1 else "")
     if chosen not in contexts:
         raise KjouleError(
@@ -61,7 +67,7 @@ def choose(text: str, path: str, *, context: str = "", confirm: str = "", variab
 def _parsed(text: str, path: str) -> dict[str, Any]:
     try:
         given = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none is the latter
         mark = getattr(error, "problem_mark", None)
         seen = f"no YAML{f' in line {mark.line + 1}' if mark else ''}"
     else:

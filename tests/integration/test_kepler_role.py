@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import prometheus as world
 import pytest
 import units
-from harness.powercap import Tree, Zone
+from harness.powercap import Tree, Zone, drive
 from harness.shapes import Constant
 from test_monitoring import changed, run_tasks
 
@@ -24,7 +27,7 @@ LEGACY_VARIABLES = {"NODE_NAME", "ENABLE_PROCESS_METRICS", "EXPOSE_ESTIMATED_IDL
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    """One play: the role on a host without counters, the same where Kepler is required, and the settings of the old generation."""
+    """One play: the role on a host without counters, refusals, and the settings of the old generation."""
     top = tmp_path_factory.mktemp("kepler")
     for name in ("none/class", "install", "config", "units"):
         (top / name).mkdir(parents=True)
@@ -33,8 +36,12 @@ def played(tmp_path_factory):
     def include(tasks_from, **more):
         return {"ansible.builtin.include_role": {"name": "kjoule.bench.kepler", "tasks_from": tasks_from}, "vars": more}
 
-    told = {"ansible.builtin.debug": {"msg": "required: {{ ansible_failed_result.msg }}"}}
-    required = {"block": [include("main", kepler_required=True)], "rescue": [told]}
+    def refused(name, **wrong):
+        told = {"ansible.builtin.debug": {"msg": name + ": {{ ansible_failed_result.msg }}"}}
+        return {"block": [include("main", **wrong)], "rescue": [told]}
+
+    required = refused("required", kepler_required="true")  # as from the command line
+    bracketed = refused("bracketed", kepler_address="[::1]")
     legacy = {"kepler_generation": "legacy", "kepler_metrics": ["node", "process"], "kepler_unit_dir": str(top / "units")}
     variables = {
         "artifacts_result": {"kepler": {"version": "v0.9.0"}},
@@ -45,7 +52,7 @@ def played(tmp_path_factory):
         "__kepler_runs_services": False,
     }
     nothing = include("main", kepler_unit_dir=str(top / "nowhere"))
-    done = run_tasks(top, [nothing, required, include("configure", **legacy)], variables)
+    done = run_tasks(top, [nothing, required, bracketed, include("configure", **legacy)], variables)
     return top, changed(done), done.stdout
 
 
@@ -55,8 +62,27 @@ def test_a_host_without_counters_goes_on_without_kepler_and_is_told_why_unless_i
     assert re.search(r"required: Kepler is required on this host \(kepler_required\) and cannot measure here: RAPL cannot be read", said), (
         said
     )
+    assert re.search(r"bracketed: kepler_address is an address as it is: .*saw \[::1\]\. Next: set it to ::1", said), said
     assert not (top / "nowhere").exists()
     assert count == 1  # the unit of the old generation, and nothing else
+
+
+def test_a_port_that_somebody_has_is_told_before_anything_is_changed(tmp_path):
+    tree, stop = Tree(tmp_path / "sys", [Zone("intel-rapl:0", "package-0", Constant(30.0))]), threading.Event()
+    moving = threading.Thread(target=drive, args=(tree, time.monotonic_ns(), 0.05, stop))
+    moving.start()
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            wrong = {"kepler_sysfs": str(tmp_path / "sys"), "kepler_zones": ["package"], "kepler_port": port}
+            role = {"name": "kjoule.bench.kepler", "tasks_from": "preflight"}
+            told = {"ansible.builtin.debug": {"msg": "refused: {{ ansible_failed_result.msg }}"}}
+            done = run_tasks(tmp_path, [{"block": [{"ansible.builtin.include_role": role}], "rescue": [told]}], wrong)
+    finally:
+        stop.set()
+        moving.join()
+    assert changed(done) == 0
+    assert re.search(rf"refused: Port {port} on 127\.0\.0\.1 is taken.*set kepler_port to a free port", done.stdout), done.stdout
 
 
 def test_the_zones_of_the_settings_are_the_ones_that_are_looked_at_and_the_one_that_is_not_there_is_named(tmp_path):

@@ -116,6 +116,14 @@ def test_what_is_wrong_is_told_and_the_old_files_stay(rendered, variables):
             "bare": ("configure", {"monitoring_targets": [{"host": "alpha", "address": "fd00::7:28282"}]}),
             "portless": ("configure", {"monitoring_targets": [{"host": "alpha", "address": "10.0.0.7"}]}),
             "bracketed": ("configure", {"monitoring_prometheus_address": "[::1]"}),
+            "nameless": ("configure", {"monitoring_targets": [{"address": "10.0.0.7:28282"}]}),
+            "homeless": ("configure", {"monitoring_targets": [{"host": "alpha"}]}),
+            "twice": ("configure", {"monitoring_targets": [{"host": "a", "address": f"10.0.0.{n}:28282"} for n in (1, 2)]}),
+            # As from the command line.
+            "words": (
+                "configure",
+                {"monitoring_grafana": "true", "monitoring_grafana_address": "10.0.0.7", "monitoring_grafana_admin_password": ""},
+            ),
         }
         tasks = []
         for name, (tasks_from, wrong) in cases.items():
@@ -132,12 +140,16 @@ def test_what_is_wrong_is_told_and_the_old_files_stay(rendered, variables):
         before = {path: path.read_bytes() for path in (rendered / "config").rglob("*") if path.is_file()}
         done = run_tasks(rendered, tasks, {})
     assert {path: path.read_bytes() for path in (rendered / "config").rglob("*") if path.is_file()} == before
-    assert re.search("rescued=7 ", done.stdout), done.stdout
+    assert re.search("rescued=11 ", done.stdout), done.stdout
     assert re.search(r'"duration: .*a month', done.stdout), done.stdout
     assert re.search(r'"zones: .*psys holds the package', done.stdout), done.stdout
     assert re.search(r'"open: .*beyond this host, without a password', done.stdout), done.stdout
     assert re.search(r'"bare: .*of alpha in monitoring_targets: expected .*saw fd00::7:28282.*in brackets', done.stdout), done.stdout
     assert re.search(r'"portless: .*of alpha in monitoring_targets: expected .*saw 10\.0\.0\.7\.', done.stdout), done.stdout
+    assert re.search(r'"nameless: .*missing required arguments: host found in monitoring_targets', done.stdout), done.stdout
+    assert re.search(r'"homeless: .*missing required arguments: address found in monitoring_targets', done.stdout), done.stdout
+    assert re.search(r'"twice: a is in monitoring_targets more than once: expected one Kepler for a host', done.stdout), done.stdout
+    assert re.search(r'"words: Grafana would listen on 10\.0\.0\.7, beyond this host, without a password', done.stdout), done.stdout
     assert re.search(r'"bracketed: .*monitoring_prometheus_address: .*without brackets, saw \[::1\]\. Next', done.stdout), done.stdout
     assert re.search(rf'"port: Port {port} on 127.0.0.1 is taken.*set monitoring_prometheus_port to a free port', done.stdout), done.stdout
 

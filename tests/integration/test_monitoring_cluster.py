@@ -420,6 +420,14 @@ def test_teardown_takes_kepler_out_of_the_cluster_but_for_what_is_not_ours_and_o
     assert count == 0
     for role in ("kepler", "monitoring"):
         assert re.search(rf"Nothing was taken out of the cluster for {role}, for it cannot be reached", said), said
+    # What is left of a file when its last cluster is deleted, and settings that name none: nothing was put into one.
+    emptied = tmp_path / "emptied"
+    emptied.write_text("{contexts: null, clusters: null, users: null}", encoding="utf-8")
+    gone = {"kepler_cluster_kubeconfig": str(emptied), "kjoule_existing_kubeconfig": ""}
+    count, said = run(teardown(kjoule_monitoring=True), **gone)
+    assert count == 0
+    assert re.search(r"Nothing was taken out of the cluster for kepler, for it cannot be reached .*has no context in it", said), said
+    assert "Look who has the namespace" not in said
 
 
 def test_a_namespace_of_somebody_else_is_left_alone_while_kepler_goes_without_a_trace(cluster, flux, run):
@@ -469,6 +477,10 @@ def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own
         prometheus, grafana = (installed(cluster, name, charts) for name in charts)
         records = [rule.get("record") for group in prometheus["serverFiles"]["recording_rules.yml"]["groups"] for rule in group["rules"]]
         assert "kjoule:host_joules:increase1m" in records
+        # A Kepler whose pod is replaced goes on under its node's name.
+        jobs = {job["job_name"]: job for job in prometheus["serverFiles"]["prometheus.yml"]["scrape_configs"]}
+        named = {rule["target_label"] for rule in jobs["kepler"]["relabel_configs"] if "target_label" in rule}
+        assert named == {"host", "instance"}
         source = grafana["datasources"]["datasources.yaml"]["datasources"][0]
         assert source["url"] == "http://kjoule-prometheus-server.kjoule-monitoring.svc"
         boards = cluster.api.get("/api/v1/namespaces/kjoule-monitoring/configmaps/kjoule-dashboards")["data"]

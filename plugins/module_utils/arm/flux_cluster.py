@@ -122,32 +122,18 @@ class FluxClusterArm(FluxArm):
         file = os.path.join(self._folder, "install.yaml")
         with open(file, "w", encoding="utf-8") as stream:
             stream.write(text)
-        self._refuse_what_is_there(file)
         self._applied = True
         try:
             self._adopt(self._s.actor.run([self._s.lab.kubectl, "apply", "--server-side", "-o", "json", "-f", file]))
         except KjouleError:
-            self._adopt(self._there(file))
+            self._adopt(self._s.actor.run([self._s.lab.kubectl, "get", "--ignore-not-found", "-o", "json", "-f", file]))
             raise
-
-    def _there(self, file: str) -> str:
-        """What of the file's objects is in the cluster, as kubectl names it."""
-        return self._s.actor.run([self._s.lab.kubectl, "get", "--ignore-not-found", "-o", "json", "-f", file])
-
-    def _refuse_what_is_there(self, file: str) -> None:
-        """Rights of an earlier Flux stay where only its namespace and its definitions were removed. Applying would make them the lab's."""
-        found = [f"{item['kind']} {item['metadata']['name']}" for item in _items(self._there(file))]
-        if found:
-            raise KjouleError(
-                "there is something of another Flux in this cluster",
-                expected="nothing of the names that Flux's manifests have",
-                seen=", ".join(found),
-                next_step="take that Flux out of the cluster (flux uninstall), or remove (kubectl delete) what is nobody's any more",
-            )
 
     def _adopt(self, answer: str) -> None:
         """Take over what kubectl has named, but for what is in the namespace, which goes with it."""
-        for item in _items(answer):
+        listing = json.loads(answer or '{"kind": "List", "items": []}')
+        items: list[dict[str, Any]] = listing["items"] if listing.get("kind") == "List" else [listing]
+        for item in items:
             meta = item["metadata"]
             if not meta.get("namespace"):
                 self._s.lab.adopt(self._s.lab.api.path_for(item["apiVersion"], item["kind"], None, meta["name"]))
@@ -198,13 +184,6 @@ class FluxClusterArm(FluxArm):
         while self._s.lab.api.list(_PODS).get("items") and time.monotonic() < deadline:
             time.sleep(0.2)
         self._applied = False
-
-
-def _items(answer: str) -> list[dict[str, Any]]:
-    """The objects of an answer of kubectl, which is nothing, one object or a list."""
-    listing = json.loads(answer or '{"kind": "List", "items": []}')
-    items: list[dict[str, Any]] = listing["items"] if listing.get("kind") == "List" else [listing]
-    return items
 
 
 def accounts() -> list[dict[str, Any]]:

@@ -39,6 +39,9 @@ _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 #: What the workload and Flux use, wherever they are.
 _WANTED_NAMESPACES = ("kjoule-apps", "flux-system")
 _FLUX_GROUP = ".toolkit.fluxcd.io"
+#: What Flux's manifests call its rights. They stay where only its namespace and its definitions were removed.
+_FLUX_RIGHTS = "-flux-system"
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 # Name of an executable -> (component, role).
 _PROCESSES = {
@@ -282,12 +285,15 @@ class ExistingLab(BaseLab):
         taken = [name for name in _WANTED_NAMESPACES if name in there]
         definitions = [item["metadata"]["name"] for item in self.api.list(_CRDS).get("items") or []]
         flux = [name for name in definitions if name.endswith(_FLUX_GROUP)]
+        for kind in ("ClusterRole", "ClusterRoleBinding"):
+            found = self.api.list(f"{_RBAC}/{kind.lower()}s").get("items") or []
+            flux += [f"{kind} {item['metadata']['name']}" for item in found if item["metadata"]["name"].endswith(_FLUX_RIGHTS)]
         if flux or "flux-system" in taken:
             raise KjouleError(
                 "Flux is installed in this cluster already, by somebody else",
                 expected="a cluster without Flux: the arm installs its own, and the snowflake has none",
                 seen=", ".join([*(f"namespace {name}" for name in taken if name == "flux-system"), *flux]),
-                next_step="measure another cluster, or take that Flux out of this one yourself (flux uninstall)",
+                next_step="measure another cluster, or take that Flux out of this one yourself (flux uninstall, kubectl delete)",
             )
         if taken:
             raise KjouleError(

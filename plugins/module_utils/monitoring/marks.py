@@ -7,6 +7,7 @@ The window itself stays what the journal says: between two readings of the clock
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.parse
 import urllib.request
@@ -46,15 +47,22 @@ def read_marks(journal: str) -> tuple[str, list[Series]]:
 
 
 def shown_periods(url: str, run_id: str, host: str, timeout: float = 10.0) -> set[str]:
-    """Periods of the run that Prometheus has already, each of them whole. Raises KjouleError when it cannot be reached."""
+    """Periods of the run that Prometheus has already, each of them whole. Raises KjouleError when it cannot be reached, or is none."""
     match = f"{_MARKER}{{run={json.dumps(run_id)},host={json.dumps(host)}}}"
     query = urllib.parse.urlencode({"match[]": match, "start": "0", "end": "4102444800"})
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/api/v1/series?{query}", timeout=timeout) as response:
             answer = json.load(response)
-    except (OSError, ValueError) as error:
+        return {str(labels.get("period", "")) for labels in answer["data"]}
+    except (ValueError, http.client.HTTPException, KeyError, TypeError, AttributeError) as error:
+        raise KjouleError(
+            f"what answers at {url} is no Prometheus",
+            expected="its answer to /api/v1/series",
+            seen=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+            next_step="give the address of Prometheus, or end what has its port; the journal is not touched",
+        ) from error
+    except OSError as error:
         raise unreachable(url, error) from error
-    return {str(labels.get("period", "")) for labels in answer["data"]}
 
 
 def write_marks(url: str, series: list[Series]) -> None:

@@ -55,7 +55,11 @@ def test_the_current_one_of_several_is_taken_if_it_is_confirmed_by_the_name_of_c
         ),
         (kubeconfig("lab"), {"context": "nowhere"}, r"/k has no context nowhere: expected one of: admin@lab\. Next: set x_context"),
         (kubeconfig("lab", "prod"), {}, r"/k calls no context current: expected one of: admin@lab, admin@prod\."),
-        (kubeconfig(current="gone"), {}, r"/k has no context gone: expected one of: none\."),
+        (kubeconfig("lab", current="gone"), {}, r"/k has no context gone: expected one of: admin@lab\."),
+        # What is left when the last cluster of a file was deleted.
+        (kubeconfig(), {"context": "admin@lab"}, r"/k has no context in it: expected the context admin@lab\. Next: if the cluster is gone"),
+        ("{contexts: null, clusters: null, users: null}", {}, r"/k has no context in it: expected one\. Next: if the cluster is gone"),
+        (f"token: {SECRET}\nexpires: 2026-02-30", {}, r"/k is no kubeconfig: .*saw no YAML"),
         ("", {}, r"/k is no kubeconfig: expected YAML with contexts, clusters and users, saw nothing\."),
         (f"- {SECRET}", {}, r"/k is no kubeconfig: .*saw no mapping"),
         (f"users:\n - token: [{SECRET}", {}, r"/k is no kubeconfig: .*saw no YAML in line \d"),

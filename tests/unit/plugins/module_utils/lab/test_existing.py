@@ -223,7 +223,16 @@ def test_a_namespace_in_use_is_refused(cluster, make, tmp_path):
     refused(cluster, make(), r"namespace kjoule-apps is in use, and this lab did not make it", tmp_path)
 
 
-@pytest.mark.parametrize("path", [f"{NAMESPACES}/flux-system", f"{CRDS}/gitrepositories.source.toolkit.fluxcd.io"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{NAMESPACES}/flux-system",
+        f"{CRDS}/gitrepositories.source.toolkit.fluxcd.io",
+        # What stays where only the two others were removed.
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/crd-controller-flux-system",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/cluster-reconciler-flux-system",
+    ],
+)
 def test_a_flux_of_somebody_else_is_refused(cluster, make, tmp_path, path):
     cluster.put(path, {"metadata": {"name": path.rsplit("/", 1)[1]}})
     refused(cluster, make(), r"Flux is installed in this cluster already, by somebody else.*flux uninstall", tmp_path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.server
 import json
 import math
+import socket
 import threading
 
 import pytest
@@ -152,6 +153,26 @@ class Knowing(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_args: object) -> None:
         """Says nothing."""
+
+
+@pytest.mark.parametrize("said", [b"SSH-2.0-x\r\n", b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\n{}", *(
+    b"HTTP/1.0 200 OK\r\n\r\n" + text for text in (b"hello", b"{}", b"[]", b'{"data": [1]}', b'{"data": null}')
+)])  # fmt: skip
+def test_something_else_that_answers_is_told(said):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            client, _address = server.accept()
+            with client:
+                client.recv(65536)
+                client.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = server.getsockname()[1]
+        with pytest.raises(KjouleError, match=rf"what answers at http://127\.0\.0\.1:{port} is no Prometheus: .*Next: give the address"):
+            shown_periods(f"http://127.0.0.1:{port}", "r", "alpha")
+        thread.join()
 
 
 def test_prometheus_is_asked_for_the_periods_that_it_has():
