@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import json
 import os
@@ -179,3 +180,24 @@ def test_a_connection_that_is_cut_costs_no_period(tmp_path: Path, inventory: Pat
     assert "the connection is back" in output
     records = [json.loads(line) for line in (tmp_path / "reports/remote/near.journal.jsonl").read_text().splitlines()][1:]
     assert [(record["attempt"], record["valid"]) for record in records] == [(1, True), (1, True)]
+
+
+def test_nothing_of_a_kubeconfig_is_shown_however_much_is_asked_for(tmp_path: Path, inventory: Path) -> None:
+    """With -vvv the connection shows what modules answer."""
+    token = "a-token-of-the-test"
+    kubeconfig = {
+        "contexts": [{"name": "admin@lab", "context": {"cluster": "lab", "user": "admin"}}],
+        "clusters": [{"name": "lab", "cluster": {"server": "https://127.0.0.1:6443"}}],
+        "users": [{"name": "admin", "user": {"token": token}}],
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(kubeconfig))
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    words = ["ansible", "near", "-i", str(inventory), "-m", "kjoule.bench.cluster_context", "-a", f"kubeconfig={path}", "-vvvv"]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert '"context": "admin@lab"' in output
+    assert "ESTABLISH SSH CONNECTION" in output  # so that much is shown
+    shown = base64.b64encode(path.read_bytes()).decode()
+    assert not [word for word in (token, shown, shown[:24]) if word in output]
