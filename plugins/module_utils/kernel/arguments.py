@@ -196,13 +196,17 @@ def _carry_out(
 
 
 def with_rollback(root: str, loader: Loader, result: Result, earlier: Record, work: Callable[[], None]) -> None:
-    """Do the work and note what it left in the files; whatever goes wrong, the files and the record are what they were."""
+    """Do the work and note what it left in the files; whatever goes wrong, the files and the record are what they were.
+
+    A file that somebody has edited or deleted since the last change is not noted: its original is not to be put back over that.
+    """
+    record = Record(root)
+    untouched = [path for path in (record.data or {})["files"] if record.untouched(path)]
     before = {change.path: change.before for change in result.changes}
     before.update({path: read(root, path) for path in loader.generated()})
     try:
         work()
-        record = Record(root)
-        record.written({path: read(root, path) for path in (record.data or {})["files"]})
+        record.written({path: read(root, path) for path in untouched})
     except BaseException:
         for path, content in before.items():
             if read(root, path) != content:

@@ -120,6 +120,11 @@ def write(root: str, path: str, content: bytes | None) -> None:
         ) from error
 
 
+def _digest(content: bytes | None) -> str:
+    """What is on record of a content. The null of earlier versions, for a file that was gone for whatever reason, is none."""
+    return "absent" if content is None else hashlib.sha256(content).hexdigest()
+
+
 class Record:
     """What was there before: ``record.json``, and the original bytes of every file in ``originals/``. There until the change is undone."""
 
@@ -161,7 +166,7 @@ class Record:
             if change.path not in data["files"]:
                 if change.before is not None:
                     write(self.root, self.original_path(change.path), change.before)
-                data["files"][change.path] = {"existed": change.before is not None, "written_sha256": None}
+                data["files"][change.path] = {"existed": change.before is not None, "written_sha256": _digest(change.before)}
         self.data = data
         self._save()
 
@@ -177,11 +182,10 @@ class Record:
             self._save()
 
     def written(self, contents: dict[str, bytes | None]) -> None:
-        """Remember what is in the files now, so that somebody's later edit is recognised."""
+        """Remember what was left in these files, so that somebody's later edit is recognised. Not for files that are not untouched."""
         assert self.data is not None
         for path, content in contents.items():
-            if path in self.data["files"]:
-                self.data["files"][path]["written_sha256"] = None if content is None else hashlib.sha256(content).hexdigest()
+            self.data["files"][path]["written_sha256"] = _digest(content)
         self._save()
 
     def original(self, path: str) -> bytes | None:
@@ -191,9 +195,7 @@ class Record:
     def untouched(self, path: str) -> bool:
         """Whether the file is as it was left by the last change."""
         assert self.data is not None
-        content = read(self.root, path)
-        now = None if content is None else hashlib.sha256(content).hexdigest()
-        return now == self.data["files"][path]["written_sha256"]
+        return bool(_digest(read(self.root, path)) == self.data["files"][path]["written_sha256"])
 
     def remove(self) -> None:
         self.data = None

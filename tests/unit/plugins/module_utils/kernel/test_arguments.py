@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -102,21 +103,86 @@ def test_what_is_wanted_no_more_goes_and_what_is_new_comes(host: Path) -> None:
     assert trees.contents(host) == before
 
 
-def test_nobody_elses_edit_is_lost(host: Path) -> None:
-    """A file edited after the change loses the arguments and keeps the edit."""
-    tools = trees.Tools(host)
+EDITED = {
+    "grub": ["/etc/default/grub"],
+    "grubby": ["/etc/kernel/cmdline", "/boot/grub2/grubenv", "/boot/loader/entries/0a1b-5.14.0-427.el9.x86_64.conf"],
+    "systemd-boot": ["/etc/kernel/cmdline", "{top}/loader/entries/arch.conf"],
+    "extlinux": ["/boot/extlinux/extlinux.conf", "/etc/default/u-boot"],
+}
+
+
+@pytest.mark.parametrize("later", [[], [["psi=1"]], [[*WANTED, "audit=0"]], [[*WANTED, "audit=0"], [*WANTED, "mitigations=auto"]]])
+def test_nobody_elses_edit_is_lost(host: Path, later: list[list[str]]) -> None:
+    """A file edited after the change loses the arguments and keeps the edit, whatever is changed after it."""
+    before, tools = trees.contents(host), trees.Tools(host)
     present(str(host), WANTED, run=tools)
     loader = detect(str(host))
-    edited = {"grub": "/etc/default/grub", "grubby": "/etc/kernel/cmdline", "extlinux": "/boot/extlinux/extlinux.conf"}.get(
-        loader.name, "/etc/kernel/cmdline"
-    )
-    path = host / edited.lstrip("/")
-    path.write_text("# mine\n" + path.read_text())
+    paths = [host / name.format(top=getattr(loader, "top", "")).lstrip("/") for name in EDITED[loader.name]]
+    for path in paths:
+        path.write_text("# mine\n" + path.read_text())
+    for wanted in later:
+        present(str(host), wanted, run=tools)
+        assert in_every_entry(host, wanted)
     absent(str(host), run=tools)
-    text = path.read_text()
-    assert text.startswith("# mine\n")
-    assert [word for word in WANTED if word in text] == []
-    assert not any(word in WANTED for line in detect(str(host)).lines() for word in line.words)
+    for path in paths:
+        text = path.read_text()
+        assert text.startswith("# mine\n"), path
+        words = before[str(path.relative_to(host))][0].decode().split()
+        assert text.removeprefix("# mine\n").split() == words, path
+    untouched = {name: data for name, data in trees.contents(host).items() if host / name not in paths}
+    assert untouched == {name: data for name, data in before.items() if host / name not in paths}
+
+
+KERNELS = {
+    "grubby": "boot/loader/entries/0a1b-5.14.0-427.el9.x86_64.conf",
+    "grubby with kernelopts": "boot/loader/entries/0a1b-5.14.0-427.el9.x86_64.conf",
+    "systemd-boot": "efi/loader/entries/lts.conf",
+    "systemd-boot in /boot": "boot/loader/entries/arch.conf",
+}
+
+
+@pytest.mark.parametrize(("host", "entry"), list(KERNELS.items()), indirect=["host"])
+@pytest.mark.parametrize("later", [[], [["psi=1", "audit=0"]], [["psi=1", "audit=0"], ["audit=0"]]])
+def test_the_entry_of_a_kernel_that_was_removed_does_not_come_back(host: Path, entry: str, later: list[list[str]]) -> None:
+    before, tools = trees.contents(host), trees.Tools(host)
+    present(str(host), ["psi=1"], run=tools)
+    (host / entry).unlink()
+    for wanted in later:
+        assert present(str(host), wanted, run=tools).changed
+    absent(str(host), run=tools)
+    del before[entry]
+    assert trees.contents(host) == before
+
+
+@pytest.mark.parametrize(("host", "entry"), list(KERNELS.items()), indirect=["host"])
+def test_a_file_of_which_an_earlier_version_noted_nothing_loses_only_the_arguments(host: Path, entry: str) -> None:
+    """It wrote null for a file that was gone, and for every file until it had finished."""
+    before, tools = trees.contents(host), trees.Tools(host)
+    present(str(host), ["psi=1"], run=tools)
+    path = host / RECORD_DIRECTORY.lstrip("/") / "record.json"
+    data = json.loads(path.read_text())
+    for known in data["files"].values():
+        known["written_sha256"] = None
+    path.write_text(json.dumps(data))
+    (host / entry).unlink()
+    absent(str(host), run=tools)
+    del before[entry]
+    after = trees.contents(host)
+    assert sorted(after) == sorted(before)
+    assert b"psi=1" not in b"".join(content for content, _mode in after.values())
+
+
+@pytest.mark.parametrize("host", ["extlinux"], indirect=True)
+def test_the_kernel_that_a_tool_has_put_there_since_stays(host: Path) -> None:
+    """u-boot-update writes extlinux.conf again for every new kernel."""
+    before, tools = trees.contents(host), trees.Tools(host)
+    path = host / "boot/extlinux/extlinux.conf"
+    present(str(host), ["psi=1"], run=tools)
+    path.write_text(path.read_text().replace("vmlinuz", "vmlinuz-NEW"))
+    present(str(host), ["psi=1", "audit=0"], run=tools)
+    absent(str(host), run=tools)
+    old = before["boot/extlinux/extlinux.conf"][0].decode()
+    assert path.read_text().split() == old.replace("vmlinuz", "vmlinuz-NEW").split()
 
 
 WITH_TOOLS = [name for name in HOSTS if name.startswith("grub")]
