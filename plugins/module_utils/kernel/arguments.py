@@ -85,7 +85,10 @@ def present(root: str, arguments: list[str], bootloader: str = "auto", check: bo
     if result.changed and not check:
         added = loader.lacking(wanted)
         earlier = record.copy()
-        record.keep(loader.name, added, [*changes, *(Change(path, read(root, path), None) for path in loader.generated() + loader.files())])
+        kept = [*changes, *(Change(path, read(root, path), None) for path in loader.generated() + loader.files())]
+        # What came since the last change may have been made with what was added by it.
+        came = [change.path for change in kept if record.data is not None and change.path not in record.data["files"]]
+        record.keep(loader.name, added, kept, {path: loader.without(path, record.arguments) for path in came})
         with_rollback(root, loader, result, earlier, lambda: _carry_out(root, loader, result, run, {}, wanted, unwanted))
     lines = _finish(loader, check, result, wanted, unwanted)
     left = _still_running(result, lines, taken + tokens.without(stale, taken))

@@ -158,15 +158,24 @@ class Record:
     def original_path(self, path: str) -> str:
         return f"{self.directory}/originals/{path.strip('/').replace('%', '%25').replace('/', '%2F')}"
 
-    def keep(self, loader: str, arguments: list[str], changes: list[Change]) -> None:
-        """Remember the files as they are now, except those that are remembered already, and what was added to them."""
+    def keep(self, loader: str, arguments: list[str], changes: list[Change], originals: dict[str, bytes | None] | None = None) -> None:
+        """Remember the files as they are now, except those that are remembered already, and what was added to them.
+
+        ``originals``: what files are without what was added before, where they hold it; None where that is not known. A file without a
+        known original is never ``untouched``.
+        """
         data = self.data or {"schema": _SCHEMA, "loader": loader, "arguments": [], "files": {}}
         data["arguments"] += [argument for argument in arguments if argument not in data["arguments"]]
         for change in changes:
             if change.path not in data["files"]:
-                if change.before is not None:
-                    write(self.root, self.original_path(change.path), change.before)
-                data["files"][change.path] = {"existed": change.before is not None, "written_sha256": _digest(change.before)}
+                original = (originals or {}).get(change.path, change.before)
+                if original is not None:
+                    write(self.root, self.original_path(change.path), original)
+                known = original is not None or change.before is None
+                data["files"][change.path] = {
+                    "existed": change.before is not None,
+                    "written_sha256": _digest(change.before) if known else None,
+                }
         self.data = data
         self._save()
 

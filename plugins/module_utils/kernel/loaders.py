@@ -57,6 +57,10 @@ class Loader:
         """The files that differ from what is wanted."""
         raise NotImplementedError
 
+    def without(self, path: str, remove: list[str]) -> bytes | None:
+        """What the file would be without these arguments. None when that is not known, or there is none."""
+        return next((change.after for change in self.changes([], remove) if change.path == path), read(self.root, path))
+
     def files(self) -> list[str]:
         """The files that may be edited. What somebody has in one of them is known by how it was before the first change."""
         return []
@@ -294,6 +298,13 @@ class Grubby(_Entries):
         if add:
             command.append("--args=" + " ".join(add))
         return [command]
+
+    def without(self, path: str, remove: list[str]) -> bytes | None:
+        """``changes`` shows variables with their values. What grubby makes of another file than an entry is not known."""
+        text = read_text(self.root, path) or ""
+        if path.endswith(".conf"):
+            return encode(_edit_lines(text, _OPTIONS, [], remove))
+        return None if any(word in text for word in remove) else read(self.root, path)
 
     def generated(self) -> list[str]:
         """Rescue entries as well: to grubby they are kernels like any other."""

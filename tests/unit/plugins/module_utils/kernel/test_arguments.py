@@ -155,6 +155,50 @@ def test_the_entry_of_a_kernel_that_was_removed_does_not_come_back(host: Path, e
 
 
 @pytest.mark.parametrize(("host", "entry"), list(KERNELS.items()), indirect=["host"])
+@pytest.mark.parametrize("later", [["psi=1", "audit=0"], ["audit=0"]])
+@pytest.mark.parametrize("edited", [False, True])
+def test_the_entry_of_a_kernel_that_came_since_loses_the_arguments(host: Path, entry: str, later: list[str], edited: bool) -> None:
+    """It was made with them, from what later kernels start with. The spaces in it are kept where nobody had an argument."""
+    tools = trees.Tools(host)
+    present(str(host), ["psi=1"], run=tools)
+    text = (host / entry).read_text().replace("quiet \n", "quiet\n")
+    assert "psi=1" in text
+    for name, content in {"new": text, "theirs": text.replace(" psi=1", "  theirs")}.items():
+        trees.put(host, f"{Path(entry).parent}/{name}.conf", content)
+    assert present(str(host), later, run=tools).changed
+    assert in_every_entry(host, later)
+    new = host / entry.replace(Path(entry).name, "new.conf")
+    if edited:
+        new.write_text("# mine\n" + new.read_text())
+    absent(str(host), run=tools)
+    assert new.read_text().split() == ("# mine\n" * edited + text.replace(" psi=1", "")).split()
+    assert new.with_name("theirs.conf").read_text() == text.replace(" psi=1", "  theirs")
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("grubby", "/etc/kernel/cmdline"),
+        ("grubby with kernelopts", "/etc/kernel/cmdline"),
+        ("systemd-boot", "/etc/kernel/cmdline"),
+        ("extlinux", "/etc/default/u-boot"),
+    ],
+    indirect=["host"],
+)
+def test_a_file_that_was_made_since_with_the_arguments_in_it_loses_them(host: Path, path: str) -> None:
+    """As grubby makes /etc/kernel/cmdline where there is none."""
+    tools, place = trees.Tools(host), host / path.lstrip("/")
+    text = place.read_text()
+    place.unlink()
+    present(str(host), ["psi=1"], run=tools)
+    words = re.compile(r"(root=UUID=abc|ro quiet)")
+    place.write_text(words.sub(r"\1 psi=1", text))
+    assert present(str(host), ["psi=1", "audit=0"], run=tools).changed
+    absent(str(host), run=tools)
+    assert place.read_text() == text
+
+
+@pytest.mark.parametrize(("host", "entry"), list(KERNELS.items()), indirect=["host"])
 def test_a_file_of_which_an_earlier_version_noted_nothing_loses_only_the_arguments(host: Path, entry: str) -> None:
     """It wrote null for a file that was gone, and for every file until it had finished."""
     before, tools = trees.contents(host), trees.Tools(host)
