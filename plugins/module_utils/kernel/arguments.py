@@ -85,10 +85,11 @@ def present(root: str, arguments: list[str], bootloader: str = "auto", check: bo
     if result.changed and not check:
         added = loader.lacking(wanted)
         earlier = record.copy()
-        kept = [*changes, *(Change(path, read(root, path), None) for path in loader.generated() + loader.files())]
+        as_they_are = {path: read(root, path) for path in loader.generated() + loader.files()}
+        others = [Change(path, content, content) for path, content in as_they_are.items() if path not in [each.path for each in changes]]
         # What came since the last change may have been made with what was added by it.
-        came = [change.path for change in kept if record.data is not None and change.path not in record.data["files"]]
-        record.keep(loader.name, added, kept, {path: loader.without(path, record.arguments) for path in came})
+        came = [each.path for each in [*changes, *others] if record.data is not None and each.path not in record.data["files"]]
+        record.keep(loader.name, added, [*changes, *others], {path: loader.without(path, record.arguments) for path in came})
         with_rollback(root, loader, result, earlier, lambda: _carry_out(root, loader, result, run, {}, wanted, unwanted))
     lines = _finish(loader, check, result, wanted, unwanted)
     left = _still_running(result, lines, taken + tokens.without(stale, taken))
@@ -107,7 +108,9 @@ def absent(root: str, bootloader: str = "auto", check: bool = False, run: Runner
     """
     record, (taken_from, taken) = Record(root), recall(root)
     if record.data is None:
-        result = Result(None, running=running(root))
+        result = Result(None, record.exists, running=running(root))
+        if record.exists and not check:
+            record.remove()
         result.reboot_required = bool(taken and _still_running(result, _lines_of(root, taken_from), taken))
         return result
     ours = record.arguments
@@ -121,7 +124,9 @@ def absent(root: str, bootloader: str = "auto", check: bool = False, run: Runner
     result = Result(loader.name, True, changes, loader.commands([], ours), running=running(root), kept=kept)
     check_writable(root, loader.directories, loader.needed_bytes)
     if not check:
-        with_rollback(root, loader, result, record.copy(), lambda: _carry_out(root, loader, result, run, originals, [], unwanted))
+        earlier = record.copy()
+        record.expect({path: [content, *_made_of(loader, path, ours)] for path, content in originals.items()})
+        with_rollback(root, loader, result, earlier, lambda: _carry_out(root, loader, result, run, originals, [], unwanted))
     lines = _finish(loader, check, result, [], unwanted)
     left = _still_running(result, lines, taken + tokens.without(ours, taken))
     if not check:
@@ -129,6 +134,12 @@ def absent(root: str, bootloader: str = "auto", check: bool = False, run: Runner
         record.remove()
     result.reboot_required = bool(left)
     return result
+
+
+def _made_of(loader: Loader, path: str, unwanted: list[str]) -> list[bytes | None]:
+    """What a command makes of the file before its original is put back, as far as that is known."""
+    made = loader.without(path, unwanted) if path in loader.generated() else None
+    return [] if made is None else [made]
 
 
 def _lines_of(root: str, bootloader: str) -> list[Line]:

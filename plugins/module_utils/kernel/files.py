@@ -144,6 +144,11 @@ class Record:
             raise KjouleError(f"{directory}/record.json", expected=f"schema {_SCHEMA}", seen=repr(self.data.get("schema")))
 
     @property
+    def exists(self) -> bool:
+        """Whether there is anything of it, if only a copy from a run that was cut off before the record was written."""
+        return os.path.isdir(inside(self.root, self.directory))
+
+    @property
     def arguments(self) -> list[str]:
         """What was added and is still to be there."""
         return list(self.data["arguments"]) if self.data else []
@@ -159,7 +164,7 @@ class Record:
         return f"{self.directory}/originals/{path.strip('/').replace('%', '%25').replace('/', '%2F')}"
 
     def keep(self, loader: str, arguments: list[str], changes: list[Change], originals: dict[str, bytes | None] | None = None) -> None:
-        """Remember the files as they are now, except those that are remembered already, and what was added to them.
+        """Remember the files as they are now, except those that are remembered already, what was added to them, and what they will be.
 
         ``originals``: what files are without what was added before, where they hold it; None where that is not known. A file without a
         known original is never ``untouched``.
@@ -177,6 +182,16 @@ class Record:
                     "written_sha256": _digest(change.before) if known else None,
                 }
         self.data = data
+        self.expect({change.path: [change.after] for change in changes})
+
+    def expect(self, contents: dict[str, list[bytes | None]]) -> None:
+        """Remember what these files may hold from now on, so that a run that is cut off does not pass for somebody's edit."""
+        assert self.data is not None
+        for path, possible in contents.items():
+            if path in self.data["files"] and self.untouched(path):
+                known = self.data["files"][path]
+                known["written_sha256"] = _digest(read(self.root, path))
+                known["expected_sha256"] = sorted({_digest(content) for content in possible})
         self._save()
 
     def copy(self) -> Record:
@@ -195,6 +210,7 @@ class Record:
         assert self.data is not None
         for path, content in contents.items():
             self.data["files"][path]["written_sha256"] = _digest(content)
+            self.data["files"][path].pop("expected_sha256", None)
         self._save()
 
     def original(self, path: str) -> bytes | None:
@@ -202,12 +218,14 @@ class Record:
         return read(self.root, self.original_path(path)) if self.data["files"][path]["existed"] else None
 
     def untouched(self, path: str) -> bool:
-        """Whether the file is as it was left by the last change."""
+        """Whether the file is as it was left by the last change, also by one that was cut off."""
         assert self.data is not None
-        return bool(_digest(read(self.root, path)) == self.data["files"][path]["written_sha256"])
+        known = self.data["files"][path]
+        return _digest(read(self.root, path)) in (known["written_sha256"], *known.get("expected_sha256", []))
 
     def remove(self) -> None:
         self.data = None
+        write(self.root, f"{self.directory}/record.json", None)  # first: without its copies it would say that files are to go
         shutil.rmtree(inside(self.root, self.directory), ignore_errors=True)
         with contextlib.suppress(OSError):  # others keep theirs beside it
             os.rmdir(inside(self.root, os.path.dirname(self.directory)))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 import trees
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel import arguments as kernel
+from ansible_collections.kjoule.bench.plugins.module_utils.kernel import files, removed
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel.arguments import absent, present
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel.files import RECORD_DIRECTORY, Record
 from ansible_collections.kjoule.bench.plugins.module_utils.kernel.loaders import DROP_IN, Line, detect
@@ -417,6 +419,94 @@ def test_what_somebody_has_in_one_place_stays_in_that_place(host: Path, place: s
     assert in_every_entry(host, WANTED[2:])
     absent(str(host), run=tools)
     assert trees.contents(host) == before
+
+
+def cut_off(work: Callable[[kernel.Runner], object], tools: trees.Tools, number: int) -> bool:
+    """Do it in a process of its own that ends, as with the power, before its write or command of that number. Whether it came to that."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    steps = itertools.count(1)
+
+    def step(real: Callable[..., object]) -> Callable[..., None]:
+        def counted(*given: object, **named: object) -> None:
+            if next(steps) == number:
+                os._exit(9)
+            real(*given, **named)
+
+        return counted
+
+    try:
+        for module in (files, kernel, removed):
+            module.write = step(module.write)
+        work(step(tools))
+    finally:
+        os._exit(0)
+
+
+def boot_files(root: Path) -> dict[str, bytes]:
+    """What a boot reads, and what is on record."""
+    return {name: data for name, (data, _mode) in trees.contents(root).items() if not name.startswith("run/")}
+
+
+def with_one_of_somebody(root: Path, name: str) -> None:
+    if name in PLACES:
+        place = root / PLACES[name]
+        place.write_text(re.sub(r"(root=UUID=abc|ro quiet)", r"\1 psi=1", place.read_text()))
+
+
+@pytest.mark.parametrize("name", HOSTS)
+@pytest.mark.parametrize("had", [False, True], ids=["nobody has one", "somebody has one"])
+@pytest.mark.parametrize("earlier", [[], ["audit=0", "psi=1"]], ids=["first", "second"])
+@pytest.mark.parametrize("again", [False, True], ids=["then back", "then again, then back"])
+def test_a_run_that_was_cut_off_anywhere_leaves_nothing(
+    name: str, had: bool, earlier: list[str], again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    for number in itertools.count(1):
+        root = HOSTS[name](tmp_path / str(number))
+        if had:
+            with_one_of_somebody(root, name)
+        before, tools = boot_files(root), trees.Tools(root)
+        if earlier:
+            present(str(root), earlier, run=tools)
+        cut = cut_off(lambda run, root=root: present(str(root), WANTED, run=run), tools, number)
+        if again:
+            present(str(root), WANTED, run=tools)
+        recorded = (root / RECORD_DIRECTORY.lstrip("/")).exists()
+        assert absent(str(root), check=True, run=tools).changed == recorded, number
+        assert absent(str(root), run=tools).changed == recorded, number
+        assert boot_files(root) == before, number
+        assert not (root / "var/lib/kjoule").exists(), number
+        assert not absent(str(root), run=tools).changed, number
+        if not cut:
+            break
+    assert number > 4
+
+
+@pytest.mark.parametrize("name", HOSTS)
+@pytest.mark.parametrize("had", [False, True], ids=["nobody has one", "somebody has one"])
+@pytest.mark.parametrize("again", [False, True], ids=["then back", "then again, then back"])
+def test_a_teardown_that_was_cut_off_anywhere_is_finished_by_the_next(
+    name: str, had: bool, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    for number in itertools.count(1):
+        root = HOSTS[name](tmp_path / str(number))
+        if had:
+            with_one_of_somebody(root, name)
+        before, tools = boot_files(root), trees.Tools(root)
+        present(str(root), WANTED, run=tools)
+        cut = cut_off(lambda run, root=root: absent(str(root), run=run), tools, number)
+        if again:
+            present(str(root), WANTED, run=tools)
+            assert in_every_entry(root, WANTED)
+        absent(str(root), run=tools)
+        assert boot_files(root) == before, number
+        assert not (root / "var/lib/kjoule").exists(), number
+        if not cut:
+            break
+    assert number > 2
 
 
 def boot(root: Path, boot_id: str) -> None:
