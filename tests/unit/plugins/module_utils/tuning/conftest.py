@@ -23,7 +23,6 @@ echo "$*" >> {calls}
 for last; do :; done
 case "$1" in
   list-units) for unit in $(ls {timers}); do echo "$unit loaded active waiting what it is for"; done ;;
-  is-active) if [ -e "{timers}/$last" ]; then echo active; else echo inactive; exit 3; fi ;;
   show)
     shift
     for unit; do
