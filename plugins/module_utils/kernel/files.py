@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -120,6 +121,14 @@ def write(root: str, path: str, content: bytes | None) -> None:
         ) from error
 
 
+def _remove_unfinished(root: str, path: str) -> None:
+    """What ``write`` leaves beside the file when it is cut off."""
+    for name in glob.glob(glob.escape(inside(root, path)) + ".kjoule.*"):
+        if name.rpartition(".")[2].isdigit():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+
+
 def _digest(content: bytes | None) -> str:
     """What is on record of a content. The null of earlier versions, for a file that was gone for whatever reason, is none."""
     return "absent" if content is None else hashlib.sha256(content).hexdigest()
@@ -224,6 +233,8 @@ class Record:
         return _digest(read(self.root, path)) in (known["written_sha256"], *known.get("expected_sha256", []))
 
     def remove(self) -> None:
+        for path in (self.data or {"files": {}})["files"]:
+            _remove_unfinished(self.root, path)
         self.data = None
         write(self.root, f"{self.directory}/record.json", None)  # first: without its copies it would say that files are to go
         shutil.rmtree(inside(self.root, self.directory), ignore_errors=True)
