@@ -227,9 +227,11 @@ class Record:
         return read(self.root, self.original_path(path)) if self.data["files"][path]["existed"] else None
 
     def untouched(self, path: str) -> bool:
-        """Whether the file is as it was left by the last change, also by one that was cut off."""
+        """Whether the file is as it was left by the last change, also by one that was cut off, and its original can be had."""
         assert self.data is not None
         known = self.data["files"][path]
+        if known["existed"] and not os.path.exists(inside(self.root, self.original_path(path))):
+            return False
         return _digest(read(self.root, path)) in (known["written_sha256"], *known.get("expected_sha256", []))
 
     def remove(self) -> None:

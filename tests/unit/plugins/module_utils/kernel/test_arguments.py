@@ -217,6 +217,17 @@ def test_a_file_of_which_an_earlier_version_noted_nothing_loses_only_the_argumen
     assert b"psi=1" not in b"".join(content for content, _mode in after.values())
 
 
+def test_a_file_whose_copy_is_lost_is_not_removed(host: Path) -> None:
+    """As after a teardown by an earlier version that was cut off while it removed the copies, and the record not yet."""
+    before, tools = trees.contents(host), trees.Tools(host)
+    present(str(host), ["psi=1"], run=tools)
+    shutil.rmtree(host / RECORD_DIRECTORY.lstrip("/") / "originals", ignore_errors=True)
+    absent(str(host), run=tools)
+    after = trees.contents(host)
+    assert sorted(after) == sorted(before)
+    assert b"psi=1" not in b"".join(content for content, _mode in after.values())
+
+
 @pytest.mark.parametrize("host", ["extlinux"], indirect=True)
 def test_the_kernel_that_a_tool_has_put_there_since_stays(host: Path) -> None:
     """u-boot-update writes extlinux.conf again for every new kernel."""
