@@ -275,6 +275,16 @@ def test_what_others_need_stays_and_is_named(host):
     assert not host.record.exists()
 
 
+def test_what_others_need_stays_where_the_host_purges_by_itself(host):
+    before = host.there()
+    (host.top / "etc/apt.conf.d/purge").write_text('APT::Get::Purge "true";\n')
+    host.run("main", "tool")
+    host.dpkg("install", "guest")
+    assert "saw kjoule-t-guest" in host.run("remove")
+    assert host.there() == before | {"part", "guest"}
+    assert "saw that apt would remove kjoule-t-base" in host.run("main", "rival", ok=False)
+
+
 def test_of_two_that_another_needs_one_of_none_goes(host):
     before = host.there()
     host.run("main", "left", "right")
