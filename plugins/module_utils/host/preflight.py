@@ -33,7 +33,8 @@ def installed_packages(asker: Asker = ask) -> list[str]:
     rpm's packages are there under their name, and under name-version-release.arch, as a certain one is asked for.
     """
     lines = asker(["dpkg-query", "--show", "--showformat", "${db:Status-Abbrev} ${Package}\\n"])
-    if lines is not None:
+    # Where rpm has the packages, the program dpkg-query may be there too (with debootstrap), and knows of none.
+    if lines:
         return sorted({line.split()[1] for line in lines if line[1:2] == "i"})
     full = asker(["rpm", "--query", "--all", "--queryformat", "%{NAME}\\n%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\\n"])
     if full is not None:

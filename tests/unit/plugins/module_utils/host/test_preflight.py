@@ -106,5 +106,7 @@ def test_what_is_installed_is_asked_of_the_package_manager_itself() -> None:
     assert preflight.installed_packages(lambda command: dpkg.get(command[0])) == ["dpkg", "git", "linux-image-amd64"]
     rpm = {"rpm": ["git", "git-2.43-1.x86_64"]}
     assert preflight.installed_packages(lambda command: rpm.get(command[0])) == ["git", "git-2.43-1.x86_64"]
+    both = {"dpkg-query": [], **rpm}  # Fedora with debootstrap: dpkg is a program there, and has no packages
+    assert preflight.installed_packages(lambda command: both.get(command[0])) == ["git", "git-2.43-1.x86_64"]
     with pytest.raises(KjouleError, match="expected dpkg-query or rpm"):
         preflight.installed_packages(lambda _command: None)
