@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -38,6 +39,7 @@ PACKAGES = {
     "kjoule-t-right": "",
     "kjoule-t-either": "kjoule-t-left | kjoule-t-right",
     "kjoule-t-broken": "kjoule-t-part",
+    "kjoule-t-set": "",  # has settings, in /etc
 }
 DOUBLE = """#!/bin/bash
 # A double of apt-get: the real one, and once, before it looks for another apt (.check) or installs (.install), what is in that file.
@@ -99,6 +101,10 @@ class Host:
         place = tree / "opt" / (file or name)
         place.parent.mkdir()
         place.write_text(name)
+        if name == "kjoule-t-set":
+            (tree / "etc").mkdir()
+            (tree / "etc/kjoule-t-set.conf").write_text("shipped")
+            (tree / "DEBIAN/conffiles").write_text("/etc/kjoule-t-set.conf\n")
         more = "".join(f"{field}: {value}\n" for field, value in (("Depends", depends), ("Conflicts", conflicts)) if value)
         (tree / "DEBIAN/control").write_text(
             f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: made for a test\n{more}"
@@ -135,10 +141,10 @@ class Host:
     def tear(self, name: str) -> None:
         """As a power cut in the middle of dpkg leaves it: a package that is half there, and a journal that is not worked off."""
         admin = self.root / "var/lib/dpkg"
-        whole = f"Package: kjoule-t-{name}\nStatus: install ok unpacked"
         status = (admin / "status").read_text()
-        assert whole in status
-        (admin / "status").write_text(status.replace(whole, whole.replace("ok unpacked", "reinstreq half-installed")))
+        torn = re.sub(rf"(Package: kjoule-t-{name}\nStatus: install) ok (unpacked|installed)\n", r"\1 reinstreq half-installed\n", status)
+        assert torn != status
+        (admin / "status").write_text(torn)
         entry = next(text for text in (admin / "status").read_text().split("\n\n") if text.startswith("Package: kjoule-t-base\n"))
         (admin / "updates/0000").write_text(entry + "\n")
 
@@ -238,6 +244,48 @@ def test_a_run_that_is_cut_off_leaves_a_teardown_that_puts_things_back(host, the
     host.run("remove")
     assert host.there() == before
     assert not host.record.exists()
+
+
+@pytest.mark.parametrize("archive", ["to be had", "not to be had"])
+def test_what_a_later_upgrade_left_torn_stays_where_others_need_it(host, archive):
+    before = host.there()
+    host.run("main", "tool")
+    host.dpkg("install", "guest")
+    host.tear("part")
+    if archive == "not to be had":  # apt refuses to do anything then
+        (host.repository / "Packages").write_text("")
+        subprocess.run(["apt-get", "update"], check=True, capture_output=True, env=host.environment)
+    assert "kjoule-t-tool" in host.run("remove", words=("--check",))
+    assert host.there() == before | {"tool", "part", "guest"}
+    said = " ".join(host.run("remove").split())
+    assert "there stays on localhost: kjoule-t-part. Expected that nothing else needs it, saw kjoule-t-guest" in said
+    assert "Next: apt-get install --reinstall kjoule-t-part, in the middle of which dpkg was cut off; once nothing else needs it" in said
+    assert host.there() == before | {"part", "guest"}
+    assert host.recorded() == {"part"}
+    host.dpkg("remove", "guest")
+    assert "kjoule-t-part" in host.run("remove", words=("--check",))
+    host.run("remove")
+    assert host.there() == before
+    assert not host.record.exists()
+
+
+def test_settings_that_an_admin_has_left_stay(host):
+    settings = host.root / "etc/kjoule-t-set.conf"
+    host.dpkg("install", "set")
+    settings.write_text("mine")
+    host.dpkg("remove", "set")
+    before = host.there()
+    host.run("main", "set", "tool")
+    assert host.recorded() == {"set", "tool", "part"}
+    host.run("remove")
+    assert host.there() == before
+    assert settings.read_text() == "mine"
+    assert not list(host.records.iterdir())
+    host.dpkg("purge", "set")
+    host.run("main", "set")
+    host.run("remove")
+    assert host.there() == before
+    assert not settings.exists()
 
 
 def test_an_installation_that_fails_leaves_on_record_what_it_brought(host):
