@@ -105,7 +105,9 @@ class Host:
             (tree / "etc").mkdir()
             (tree / "etc/kjoule-t-set.conf").write_text("shipped")
             (tree / "DEBIAN/conffiles").write_text("/etc/kjoule-t-set.conf\n")
-        more = "".join(f"{field}: {value}\n" for field, value in (("Depends", depends), ("Conflicts", conflicts)) if value)
+        provides = "kjoule-t-virtual" if name == "kjoule-t-part" else ""
+        fields = (("Depends", depends), ("Conflicts", conflicts), ("Provides", provides))
+        more = "".join(f"{field}: {value}\n" for field, value in fields if value)
         (tree / "DEBIAN/control").write_text(
             f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: made for a test\n{more}"
         )
@@ -267,6 +269,29 @@ def test_what_a_later_upgrade_left_torn_stays_where_others_need_it(host, archive
     host.run("remove")
     assert host.there() == before
     assert not host.record.exists()
+
+
+def test_what_is_there_under_another_name_is_there(host):
+    before = host.there()
+    assert changes(host.run("main", "virtual", "tool=1", words=("--check",))) == 1
+    host.run("main", "virtual", "tool=1")
+    assert host.there() == before | {"tool", "part"}
+    assert host.recorded() == {"tool", "part"}
+    assert changes(host.run("main", "virtual", "tool=1")) == 0
+    assert changes(host.run("main", "virtual", "tool=1", words=("--check",))) == 0
+    host.run("remove")
+    assert host.there() == before
+
+
+def test_what_a_run_that_was_cut_off_did_not_bring_is_not_ours_later(host):
+    before = host.there()
+    host.cut_off("tool")
+    assert host.recorded() == {"tool", "part"}
+    host.run("main", "foreign")
+    assert host.recorded() == {"foreign"}
+    host.dpkg("install", "part")
+    host.run("remove")
+    assert host.there() == before | {"part"}
 
 
 def test_settings_that_an_admin_has_left_stay(host):
