@@ -157,7 +157,7 @@ class Host:
 
     def __init__(self, top: Path) -> None:
         self.top, self.record = top, top / "records" / "kvm.json"
-        for folder in ("bin", "library/lxml"):
+        for folder in ("bin", "library/lxml", "units"):
             (top / folder).mkdir(parents=True)
         for name, text in (("getent", GETENT), ("gpasswd", GPASSWD), ("systemctl", SYSTEMCTL)):
             (top / "bin" / name).write_text(text.format(top=top, python=sys.executable))
@@ -166,6 +166,7 @@ class Host:
         (top / "library/lxml/__init__.py").write_text("")
         (top / "library/lxml/etree.py").write_text(LXML)
         (top / "virsh").write_text("")
+        (top / "units/libvirtd.socket").write_text("")
         self.users("alice", "bob")
         self.groups(libvirt="", kvm="")
         self.libvirt()
@@ -202,6 +203,7 @@ class Host:
             "packages_record_dir": str(self.top / "packages"),
             "__kvm_record": str(self.record),
             "__kvm_client": str(self.top / "virsh"),
+            "__kvm_unit_folders": [str(self.top / "units"), str(self.top / "no units")],
             **more,
         }
         playbook = Path(sys.executable).with_name("ansible-playbook")
@@ -283,11 +285,19 @@ def test_a_libvirt_that_is_down_costs_nothing_of_the_record(host):
     assert host.record.read_text() == kept
 
 
-def test_where_libvirt_is_gone_the_users_still_leave(host):
+def test_modular_daemons_that_are_down_are_named(host):
+    host.was(members={"libvirt": [], "kvm": []})
+    host.libvirt(down=True)
+    (host.top / "units/virtqemud.socket").write_text("")
+    assert "Next: systemctl start virtqemud.socket virtnetworkd.socket" in host.run("remove", ok=False)
+
+
+@pytest.mark.parametrize("gone", ["virsh", "units/libvirtd.socket"])
+def test_where_libvirt_is_gone_the_users_still_leave(host, gone):
     host.was(members={"libvirt": ["alice"], "kvm": []})
     host.groups(libvirt="alice", kvm="alice")
     host.libvirt(down=True)
-    (host.top / "virsh").unlink()
+    (host.top / gone).unlink()
     host.run("remove")
     assert host.state()[0] == "libvirt:x:90:\nkvm:x:91:alice\n"
     assert not host.record.exists()
@@ -311,6 +321,22 @@ def test_a_misspelt_user_is_refused_before_anything_is_done(host):
     assert "kvm_users names who is no user of localhost: expected users that are there, saw bbo. Next: correct the name" in said
     assert changes(said) == 0
     assert host.state() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["<network>\n<name> second </name></network>", "<network><!-- <name>default</name> --><name>second</name></network>"]
+)
+def test_a_definition_of_another_network_is_refused_before_anything_is_done(host, text):
+    before = host.state()
+    said = host.run("main", "alice", ok=False, kvm_network_xml=text)
+    assert (
+        "kvm_network_xml defines another network than kvm_network names: expected default, saw second. Next: set kvm_network to second"
+        in said
+    )
+    assert changes(said) == 0
+    assert host.state() == before
+    said = host.run("main", "nobody-there", ok=False, kvm_network_xml=text, kvm_network="second")
+    assert "kvm_users names who is no user" in said
 
 
 def test_the_networks_definition_is_wherever_it_is(host):
