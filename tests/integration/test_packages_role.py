@@ -287,9 +287,9 @@ def test_what_a_run_that_was_cut_off_did_not_bring_is_not_ours_later(host):
     before = host.there()
     host.cut_off("tool")
     assert host.recorded() == {"tool", "part"}
+    host.meanwhile("install", shlex.join(host.by_hand("install", "part")))
     host.run("main", "foreign")
     assert host.recorded() == {"foreign"}
-    host.dpkg("install", "part")
     host.run("remove")
     assert host.there() == before | {"part"}
 
