@@ -119,8 +119,8 @@ integration: setup-dev test-programs ## Tests on real binaries and real labs
 	@echo "kjoule: getting the binaries, as 'make answer' does"
 	@$(PLAYBOOK) --tags prepare,lab,stack
 	@echo "kjoule: integration tests"
-	@# Two files at a time: most of them wait for a lab most of the time.
-	@python -m pytest -q -rs -n 2 --dist loadfile -m integration tests/integration
+	@# Three files at a time: most of them wait for a lab most of the time.
+	@python -m pytest -q -rs -n 3 --dist loadfile -m integration tests/integration
 
 validate: setup ## Put the statistics on simulated truth and write docs/validation.md (a minute)
 	@PYTHONPATH=collections python bench/validate.py

@@ -18,13 +18,16 @@ from typing import Any
 
 from ..errors import KjouleError
 from ..lab.directory import disk_error, write_private
-from ..lab.identity import ProcessIdentity, boot_id, pid_namespace
+from ..lab.identity import ProcessIdentity, boot_id, identify, pid_namespace
 
 LOCK_FILE = "host.lock"
 LEASE_FILE = "host.lease.json"
 LEASE_SECONDS = (
     1800.0  # between two periods of a run lies a copy of one record: half an hour without the next one means that it is not coming
 )
+
+#: How long the lock may outlive the process that took it: a child that it had just forked has it until it runs its own program.
+_FORK_SECONDS = 10.0
 
 _CONTROLLER_KEYS = ("boot_id", "pid", "start_ticks", "hostname")
 
@@ -105,7 +108,10 @@ class HostLock:
         self._started_at = ""
 
     def __enter__(self) -> HostLock:
-        handle = _lock(self.state_dir)
+        handle, deadline = _lock(self.state_dir), time.monotonic() + _FORK_SECONDS
+        while handle is None and _holder_is_gone(self.state_dir) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            handle = _lock(self.state_dir)
         if handle is None:
             lease = read_lease(self.state_dir)
             raise KjouleError(
@@ -214,6 +220,12 @@ def _lock(directory: str) -> int | None:
         os.close(handle)
         raise disk_error("cannot take the lock of this host", path, error) from error
     return handle
+
+
+def _holder_is_gone(directory: str) -> bool:
+    """Whether the process that took the lock has ended, as far as the lease names it."""
+    pid = (read_lease(directory) or {}).get("pid")
+    return isinstance(pid, int) and identify(pid) is None
 
 
 def _now() -> str:

@@ -38,9 +38,13 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
 
 
 HOLD = """
-import json, sys
+import json, os, sys
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.lock import HostLock
 with HostLock(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])):
+    if len(sys.argv) > 4 and os.fork() == 0:
+        os.close(1)
+        open(sys.argv[4]).close()  # a child that has not come to run its own program yet
+        os._exit(0)
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -50,9 +54,9 @@ with HostLock(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])):
 def holder(tmp_path: pathlib.Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started = []
 
-    def hold(run_id: str, controller: dict[str, Any]) -> subprocess.Popen[str]:
+    def hold(run_id: str, controller: dict[str, Any], *more: str) -> subprocess.Popen[str]:
         popen = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(tmp_path), run_id, json.dumps(controller)],
+            [sys.executable, "-c", HOLD, str(tmp_path), run_id, json.dumps(controller), *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -84,6 +88,28 @@ def test_a_killed_period_gives_the_lock_back_and_its_run_goes_on(tmp_path, holde
     popen.wait()
     with HostLock(str(tmp_path), "run-1", me) as lock:
         assert lock.taken_over is None
+
+
+def test_a_child_that_a_killed_period_had_just_forked_is_waited_for(tmp_path, holder, me, monkeypatch):
+    """It has the lock until it runs its own program."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    popen = holder("run-1", me, str(fifo))
+    popen.kill()
+    popen.wait()
+    waited = []
+
+    def sleep(seconds):
+        if not waited:
+            fifo.open("w").close()  # now it goes on
+        waited.append(seconds)
+        slept(seconds)
+
+    slept = module.time.sleep
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    with HostLock(str(tmp_path), "run-1", me) as lock:
+        assert lock.taken_over is None
+    assert waited
 
 
 def test_files_are_private_and_the_lease_stays_between_periods(tmp_path, me):
