@@ -34,7 +34,8 @@ def command(tmp_path_factory):
 
 
 @pytest.fixture
-def minikube(command, tmp_path):
+def minikube(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where it leaves a log of each of its commands
     return Minikube(command, "/nowhere/kubectl", str(tmp_path / "home"), "nobody", 120.0)
 
 
