@@ -15,6 +15,7 @@ from ..lab.identity import ProcessIdentity, boot_id, identify, pid_namespace
 from .lock import controller_lives
 
 POLL_SECONDS = 1.0  # only where the kernel has no pidfd
+REPEAT_SECONDS = 1.0  # between two signals, until the first of them was heard
 
 
 def controller_identity(pid: int) -> dict[str, Any]:
@@ -34,7 +35,11 @@ class ControllerWatch:
 
     Whatever the main thread waits for (a lab that comes up, kubectl, the end of a window) is interrupted by that. The watching thread
     sleeps in the kernel and burns nothing. ``ended`` tells afterwards whether the controller was the reason. One on another machine, or
-    in another pid namespace, cannot be seen and is not watched. Signal handlers are the caller's business.
+    in another pid namespace, cannot be seen and is not watched.
+
+    Python runs a handler only between two of its instructions: a signal that comes when the main thread is about to enter a wait would be
+    heard when that wait is over. So it is sent again every ``REPEAT_SECONDS`` until the block is left. Signal handlers are the caller's
+    business; one that raises has to see to it that the next signals are ignored.
     """
 
     def __init__(self, controller: dict[str, Any]) -> None:
@@ -74,4 +79,9 @@ class ControllerWatch:
             if handle is not None:
                 os.close(handle)
         self.ended = True
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        left = select.poll()
+        left.register(wake, select.POLLIN)
+        while True:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            if left.poll(REPEAT_SECONDS * 1000):
+                return

@@ -26,6 +26,7 @@ def child():
 @pytest.fixture
 def told():
     def handler(_number, _frame):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Told
 
     before = signal.signal(signal.SIGTERM, handler)
@@ -55,6 +56,30 @@ def test_the_end_of_the_controller_interrupts_whatever_waits(child, told, monkey
         period()
     assert time.monotonic() - begin < 30
     assert watch.ended
+
+
+def test_a_signal_that_no_wait_was_interrupted_by_is_sent_again(child, monkeypatch):
+    """As when the first comes between the last instruction and the system call that waits: its handler changes nothing then."""
+    monkeypatch.setattr(module, "REPEAT_SECONDS", 0.01)
+    heard = []
+
+    def handler(number, _frame):
+        heard.append(number)
+        if len(heard) == 2:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            raise Told
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(Told), ControllerWatch(controller_of(child)) as watch:
+            child.kill()
+            begin = time.monotonic()
+            while time.monotonic() - begin < 30:
+                time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM] * 2
+    assert not watch._thread.is_alive()
 
 
 def test_a_controller_that_lives_interrupts_nothing(child, told):
