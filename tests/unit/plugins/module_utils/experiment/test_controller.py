@@ -69,13 +69,19 @@ def test_a_signal_that_no_wait_was_interrupted_by_is_sent_again(child, monkeypat
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise Told
 
-    before = signal.signal(signal.SIGTERM, handler)
-    try:
-        with pytest.raises(Told), ControllerWatch(controller_of(child)) as watch:
+    watch = ControllerWatch(controller_of(child))
+
+    def period():
+        with watch:
             child.kill()
             begin = time.monotonic()
             while time.monotonic() - begin < 30:
                 time.sleep(0.01)
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(Told):
+            period()
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM] * 2
