@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 SCRIPT = """#!{python} -IS
@@ -74,6 +75,12 @@ def main(name: str, folder: str) -> int:
 def _minikube(arguments: list[str], folder: Path) -> int:
     profile = arguments[arguments.index("-p") + 1]
     del arguments[arguments.index("-p") : arguments.index("-p") + 2]
+    log = Path(tempfile.gettempdir(), f"minikube_{arguments[0]}_0123_0.log") if arguments[0] != "start" else None
+    for option in [each for each in arguments if each.startswith("--log_file=")]:
+        arguments.remove(option)
+        log = Path(option.partition("=")[2])
+    if log is not None:
+        log.write_text("Log file created at\n", encoding="utf-8")
     with open(folder / "calls", "a", encoding="utf-8") as stream:
         stream.write(" ".join(arguments) + "\n")
     home = Path(os.environ["MINIKUBE_HOME"], ".minikube")

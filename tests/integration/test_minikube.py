@@ -35,8 +35,11 @@ def command(tmp_path_factory):
 
 @pytest.fixture
 def minikube(command, tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where it leaves a log of each of its commands
-    return Minikube(command, "/nowhere/kubectl", str(tmp_path / "home"), "nobody", 120.0)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    yield Minikube(command, "/nowhere/kubectl", str(tmp_path / "home"), "nobody", 120.0)
+    logs = [path.name for path in (tmp_path / "tmp").rglob("*.log")]
+    assert not logs, f"minikube left {logs} among the temporary files"
 
 
 def test_of_a_profile_that_is_not_there_it_says_so(minikube):

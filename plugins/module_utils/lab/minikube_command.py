@@ -58,8 +58,13 @@ class MinikubeCommand:
         }
 
     def run(self, arguments: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        """minikube with these arguments, whatever its exit status; ``timeout`` in seconds. Raises KjouleError as ``call``."""
-        return self.call([self.command, *arguments, "-p", self.profile], timeout=timeout, check=False)
+        """minikube with these arguments, whatever its exit status; ``timeout`` in seconds. Raises KjouleError as ``call``.
+
+        It logs each command into a file of its own in the folder for temporary files, where nobody removes it. Of a start that log is
+        worth keeping, and minikube keeps it in its home. The folder itself stays the user's: its locks keep runs from each other in it.
+        """
+        log = [] if arguments[0] == "start" else ["--log_file=/dev/null"]
+        return self.call([self.command, *arguments, "-p", self.profile, *log], timeout=timeout, check=False)
 
     def call(self, argv: list[str], timeout: float = 300.0, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Any command in this environment. Raises KjouleError if it cannot be started, does not end, or (``check``) fails."""

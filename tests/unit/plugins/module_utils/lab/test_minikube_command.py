@@ -67,6 +67,16 @@ def test_nothing_of_the_users_minikube_is_seen(double, monkeypatch):
     assert environment["MINIKUBE_HOME"] == str(double.home)
 
 
+def test_no_log_is_left_among_the_temporary_files(double, tmp_path, monkeypatch):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    for arguments in (["profile", "list"], ["status"], ["image", "ls"]):
+        command(double).run(arguments, timeout=60)
+    assert [call.split()[0] for call in double.calls] == ["profile", "status", "image"]
+    assert list(folder.iterdir()) == []
+
+
 def test_the_last_error_among_the_events_counts_and_other_lines_do_not():
     error = {"type": "io.k8s.sigs.minikube.error", "data": {"message": "second", "advice": "do"}}
     assert error_event("\n".join(["* text", "17", json.dumps({**error, "data": {"message": "first"}}), json.dumps(error)])) == (
