@@ -91,16 +91,21 @@ class CgroupClock:
     checked_read_ns = read_ns
 
 
-class PodReading(NamedTuple):
-    """CPU nanoseconds of all pods that ever were, and by uid of those that are there.
+class GuestReading(NamedTuple):
+    """What a kubelet in a virtual machine says beside its pods: CPU time of the guest, and when it read what (nanoseconds since 1970)."""
 
-    Where somebody else counts (guest.py): ``node_ns`` is all that his machine used, ``at_ns`` when he read it, by his clock.
-    """
+    node_ns: int
+    at_ns: int
+    total_at_ns: int
+    pods_at_ns: dict[str, int]
+
+
+class PodReading(NamedTuple):
+    """CPU nanoseconds of all pods that ever were, and by uid of those that are there; ``guest`` where somebody else counts (guest.py)."""
 
     total_ns: int
     pods: dict[str, int]
-    node_ns: int | None = None
-    at_ns: int | None = None
+    guest: GuestReading | None = None
 
 
 class PodGroups:

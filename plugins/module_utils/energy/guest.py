@@ -3,7 +3,8 @@
 
 The host sees the machine as one process. The kubelet's Summary API (/stats/summary, kubernetes/kubelet pkg/apis/stats/v1alpha1) has
 cumulative counters of the node, of all pods together (the system container ``pods``, which is the group kubepods) and of every pod. It
-reads them by itself every 10 to 15 s, so a reading is older than the moment in which it is asked for: it carries its own time.
+reads them by itself every 10 to 15 s, each at a moment of its own, so a reading is older than the moment in which it is asked for: every
+counter carries its own time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import datetime
 from typing import Any, Protocol
 
 from ..errors import KjouleError, PeriodInvalid
-from .cgroups import PodReading
+from .cgroups import GuestReading, PodReading
 
 
 class Api(Protocol):
@@ -44,12 +45,17 @@ class GuestPods:
                 self._path = f"/api/v1/nodes/{nodes[0]}/proxy/stats/summary?only_cpu_and_memory=true"
             summary = self._api.get(self._path)
             node = summary["node"]
-            pods = next(part for part in node["systemContainers"] if part["name"] == "pods")
+            total = next(part for part in node["systemContainers"] if part["name"] == "pods")["cpu"]
+            pods = {str(pod["podRef"]["uid"]): pod["cpu"] for pod in summary.get("pods") or [] if _counts(pod)}
             return PodReading(
-                int(pods["cpu"]["usageCoreNanoSeconds"]),
-                {str(pod["podRef"]["uid"]): int(pod["cpu"]["usageCoreNanoSeconds"]) for pod in summary.get("pods") or [] if _counts(pod)},
-                int(node["cpu"]["usageCoreNanoSeconds"]),
-                _nanoseconds(node["cpu"]["time"]),
+                int(total["usageCoreNanoSeconds"]),
+                {uid: int(cpu["usageCoreNanoSeconds"]) for uid, cpu in pods.items()},
+                GuestReading(
+                    int(node["cpu"]["usageCoreNanoSeconds"]),
+                    _nanoseconds(node["cpu"]["time"]),
+                    _nanoseconds(total["time"]),
+                    {uid: _nanoseconds(cpu["time"]) for uid, cpu in pods.items()},
+                ),
             )
         except (KeyError, StopIteration, TypeError, ValueError) as error:
             raise PeriodInvalid(
@@ -61,8 +67,9 @@ class GuestPods:
 
 
 def _counts(pod: dict[str, Any]) -> bool:
-    """A pod that has just begun or ended has no figure yet, or any more."""
-    return (pod.get("cpu") or {}).get("usageCoreNanoSeconds") is not None
+    """A pod that has just begun or ended has no figure, or no time of one, yet or any more."""
+    cpu = pod.get("cpu") or {}
+    return cpu.get("usageCoreNanoSeconds") is not None and cpu.get("time") is not None
 
 
 def _nanoseconds(text: str) -> int:

@@ -9,7 +9,9 @@ it is the difference to the total of all pods, and has no name.
 from __future__ import annotations
 
 import datetime
-from typing import Any, Protocol
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
 
 from ..energy.cgroups import PodReading
 from ..lab.api import ApiError, KubeApi
@@ -17,6 +19,9 @@ from .workload import Revision
 
 #: A static pod's group is named after this, not after the uid of its image in the API.
 _CONFIG_HASH = "kubernetes.io/config.hash"
+#: How old a new pod in a virtual machine has to be, when its kubelet reads it, for what it used to be extrapolated. That moment and that of
+#: its creation are told in whole seconds (apimachinery, metav1.Time), so their difference is at most a tenth off.
+_SHORTEST_NS = 10 * 10**9
 
 
 class PodReader(Protocol):
@@ -57,14 +62,16 @@ class PodMeter:
         another than asked for: where it was scaled up, the newest pods beyond the number asked for, and otherwise all of them.
 
         Of pods in a virtual machine there is ``machine`` as well: ``{component, cpu_seconds, read_seconds}``, the CPU time of all that the
-        guest counts, and between which of its own readings. Everything is what was used between those, times the length of the window by
-        theirs.
+        guest counts, and between which of its own readings. Everything is brought from between those to the window (``_used``,
+        ``_stretched``) such that ``cpu_seconds`` are those of the pods and ``ended_cpu_seconds``, exactly.
         """
-        scale = _scale(start, end, window)
-        pods = []
+        pods, used = [], {}
         for item in api.list("/api/v1/pods").get("items") or []:
             uid, meta = _uid(item), item["metadata"]
             created = meta.get("creationTimestamp") or ""
+            found = _used(uid, created, start, end, window)
+            if found is not None:
+                used[uid] = found
             pods.append(
                 {
                     "namespace": meta["namespace"],
@@ -74,38 +81,95 @@ class PodMeter:
                     "state": "desired",
                     "created": created,
                     "uid": uid,
-                    "seconds": window[1] - (window[0] if uid in start.pods else _began(created, window)),
-                    "cpu_seconds": max((end.pods.get(uid, 0) - start.pods.get(uid, 0)) * scale, 0) / 1e9,
                 }
             )
-        # A pod that has no counter yet is none to report, but it is one of those in excess.
+        # A pod of which nothing is counted yet is none to report, but it is one of those in excess.
         _mark(pods, revision, state["names"], api)
-        pods = [pod for pod in pods if pod.pop("uid") in end.pods]
+        pods = [pod for pod in pods if pod["uid"] in used]
         for pod in pods:
             del pod["created"]
-        named = sum(end.pods[uid] - start.pods.get(uid, 0) for uid in end.pods) * scale
-        total = (end.total_ns - start.total_ns) * scale
+            found = used[pod.pop("uid")]
+            pod.update(seconds=found.seconds, cpu_seconds=found.ns / 1e9)
+        named = float(sum(end.pods[uid] - start.pods.get(uid, 0) for uid in end.pods))
+        if start.guest is None or end.guest is None:
+            total = float(end.total_ns - start.total_ns)
+        else:
+            named = sum(found.ns for found in used.values())
+            edges = (start.guest.total_at_ns, end.guest.total_at_ns)
+            total = _stretched(end.total_ns - start.total_ns, edges, window, used.values())
         described: dict[str, Any] = {
             "source": self._reader.source,
             "pods": sorted(pods, key=lambda pod: (pod["namespace"], pod["name"])),
             # The total is read first, so what runs between the two readings may make the difference slightly negative.
             "ended_cpu_seconds": max(total - named, 0) / 1e9,
-            "cpu_seconds": total / 1e9,
+            "cpu_seconds": max(total, named) / 1e9,
         }
-        if start.node_ns is not None and end.node_ns is not None and start.at_ns is not None and end.at_ns is not None:
+        if start.guest is not None and end.guest is not None:
+            edges = (start.guest.at_ns, end.guest.at_ns)
             described["machine"] = {
                 "component": self.inside,
-                "cpu_seconds": (end.node_ns - start.node_ns) * scale / 1e9,
-                "read_seconds": (end.at_ns - start.at_ns) / 1e9,
+                "cpu_seconds": _stretched(end.guest.node_ns - start.guest.node_ns, edges, window, used.values()) / 1e9,
+                "read_seconds": (edges[1] - edges[0]) / 1e9,
             }
         return described
 
 
-def _scale(start: PodReading, end: PodReading, window: tuple[float, float]) -> float:
-    """The window by the time between the readings of somebody else's counters; 0 where those are one reading: nothing is known then."""
-    if start.at_ns is None or end.at_ns is None:
-        return 1.0
-    return (window[1] - window[0]) / ((end.at_ns - start.at_ns) / 1e9) if end.at_ns > start.at_ns else 0.0
+class _Used(NamedTuple):
+    """What a pod used in the window: ``ns`` of CPU time over ``seconds``.
+
+    Of one that is new in a virtual machine also its ``rate`` (CPU), when it ``began`` and ``until`` when that holds (guest's clock, ns).
+    """
+
+    seconds: float
+    ns: float
+    rate: float = 0.0
+    began: float = 0.0
+    until: float = 0.0
+
+    def before(self, moment: int) -> float:
+        """CPU nanoseconds of a new pod until a moment of the guest's clock; 0 of one that is not new."""
+        return self.rate * max(min(moment, self.until) - self.began, 0.0)
+
+
+def _used(uid: str, created: str, start: PodReading, end: PodReading, window: tuple[float, float]) -> _Used | None:
+    """What a pod used, by its own counter; None where nothing is known of it.
+
+    In a virtual machine that is its rate between two moments of the guest's clock times its ``seconds``. The moments are those of its two
+    readings; of a pod that is new its creation (at the earliest the guest's reading before) and its only reading. A new pod that was
+    younger than ``_SHORTEST_NS`` when it was read has the seconds until then, and is not extrapolated. Where one moment is not after the
+    other there is no rate.
+    """
+    if uid not in end.pods:
+        return None
+    counted = max(end.pods[uid] - start.pods.get(uid, 0), 0)
+    new, moment = uid not in start.pods, _moment(created)
+    # The API server knows whole seconds; the edges are the bounds.
+    lived = window[1] - (min(max(moment, window[0]), window[1]) if new else window[0])
+    if start.guest is None or end.guest is None:
+        return _Used(lived, counted)
+    read = end.guest.pods_at_ns[uid]
+    if not new:
+        apart = read - start.guest.pods_at_ns[uid]
+        return _Used(lived, counted / apart * lived * 1e9) if apart > 0 else None
+    began = max(moment * 1e9, start.guest.at_ns)
+    if read <= began:
+        return None
+    rate, old_enough = counted / (read - began), read - began >= _SHORTEST_NS
+    seconds = lived if old_enough else min(lived, (read - began) / 1e9)
+    return _Used(seconds, rate * seconds * 1e9, rate, began, math.inf if old_enough else read)
+
+
+def _stretched(counted: int, edges: tuple[int, int], window: tuple[float, float], used: Iterable[_Used]) -> float:
+    """CPU nanoseconds in the window, of a counter of pods and more that was read at the ``edges`` of the guest's clock.
+
+    What was there at both is in the window what it was between the edges, by their lengths. New pods are not: they are taken out before,
+    and put back as they are in the window. 0 where the edges are one reading: nothing is known then.
+    """
+    if edges[1] <= edges[0]:
+        return 0.0
+    new = [pod for pod in used if pod.rate]
+    scale = (window[1] - window[0]) * 1e9 / (edges[1] - edges[0])
+    return (counted - sum(pod.before(edges[1]) for pod in new)) * scale + sum(pod.ns for pod in new)
 
 
 def workload_cpu_seconds(pods: dict[str, Any]) -> float:
@@ -124,13 +188,12 @@ def owner(item: dict[str, Any]) -> str:
     return f"{kind} {meta['namespace']}/{name}"
 
 
-def _began(created: str, window: tuple[float, float]) -> float:
-    """When a pod began that was not there at the start of the window. The API server knows whole seconds; the edges are the bounds."""
+def _moment(created: str) -> float:
+    """When a pod was created, in seconds since 1970; minus infinity where that cannot be told."""
     try:
-        moment = datetime.datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+        return datetime.datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
     except ValueError:
-        return window[0]
-    return min(max(moment, window[0]), window[1])
+        return -math.inf
 
 
 def _uid(item: dict[str, Any]) -> str:

@@ -17,11 +17,12 @@ def summary(**change):
         "node": {
             "nodeName": "kjoule",
             "cpu": cpu(9_000),
-            "systemContainers": [{"name": "kubelet", "cpu": cpu(500)}, {"name": "pods", "cpu": cpu(7_000)}],
+            "systemContainers": [{"name": "kubelet", "cpu": cpu(500)}, {"name": "pods", "cpu": cpu(7_000, "2026-01-01T00:00:08Z")}],
         },
         "pods": [
-            {"podRef": {"name": "a-1", "namespace": "kjoule-apps", "uid": "u1"}, "cpu": cpu(4_000)},
+            {"podRef": {"name": "a-1", "namespace": "kjoule-apps", "uid": "u1"}, "cpu": cpu(4_000, "2026-01-01T00:00:03Z")},
             {"podRef": {"name": "new", "namespace": "kjoule-apps", "uid": "u2"}},
+            {"podRef": {"name": "untimed", "namespace": "kjoule-apps", "uid": "u3"}, "cpu": cpu(1, None)},
         ],
     }
     answer["node"].update(change)
@@ -37,10 +38,11 @@ class Api:
         return {"items": [{"metadata": {"name": name}} for name in self.nodes]} if path == "/api/v1/nodes" else self.answer
 
 
-def test_the_kubelets_counters_are_those_of_the_node_of_all_pods_and_of_each():
+def test_the_kubelets_counters_are_those_of_the_node_of_all_pods_and_of_each_with_the_time_of_each():
     api = Api(summary())
     reader = GuestPods(api, "virtual-machine")
-    assert reader.read() == (7_000, {"u1": 4_000}, 9_000, 1767225610_250_000_000)
+    guest = (9_000, 1767225610_250_000_000, 1767225608_000_000_000, {"u1": 1767225603_000_000_000})
+    assert reader.read() == (7_000, {"u1": 4_000}, guest)
     reader.read()
     assert api.asked == ["/api/v1/nodes", *["/api/v1/nodes/kjoule/proxy/stats/summary?only_cpu_and_memory=true"] * 2]
     assert reader.inside == "virtual-machine"

@@ -4,7 +4,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.kjoule.bench.plugins.module_utils.energy.cgroups import PodReading
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.cgroups import GuestReading, PodReading
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.pods import PodMeter, owner, workload_cpu_seconds
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.workload import Revision
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.api import ApiError
@@ -32,7 +32,15 @@ def deployment(name, replicas=1):
 WINDOW = (1767225600.0, 1767226500.0)
 
 
-def described(pods, start, end, desired=(), drifted=(), orphans=(), inside=None, live=()):
+def reading(total, pods, node=None, at=None, total_at=None, pods_at=None):
+    """Of a host's groups; of a guest where ``at`` says when its kubelet read, the total and some pods at another time."""
+    guest = (
+        None if at is None else GuestReading(node, at, at if total_at is None else total_at, {**dict.fromkeys(pods, at), **(pods_at or {})})
+    )
+    return PodReading(total, pods, guest)
+
+
+def described(pods, start, end, desired=(), drifted=(), orphans=(), inside=None, live=(), window=WINDOW):
     def get(path):
         for item in live:
             if path == f"/apis/apps/v1/namespaces/kjoule-apps/deployments/{item['metadata']['name']}":
@@ -43,8 +51,7 @@ def described(pods, start, end, desired=(), drifted=(), orphans=(), inside=None,
     revision = Revision(1, {item["metadata"]["name"]: [item] for item in desired})
     names = {"drifted": list(drifted), "orphans": list(orphans), "missing": []}
     reader = SimpleNamespace(source="cgroup v2", inside=inside)
-    readings = (PodReading(*start), PodReading(*end))
-    return PodMeter(reader).describe(api, *readings, revision, {"names": names}, {"kjoule-apps"}, WINDOW)
+    return PodMeter(reader).describe(api, reading(*start), reading(*end), revision, {"names": names}, {"kjoule-apps"}, window)
 
 
 def test_a_pod_has_what_it_used_between_the_edges_and_one_that_began_counts_from_nought():
@@ -144,3 +151,94 @@ def test_between_one_reading_of_a_guest_and_the_same_nothing_is_known():
     same = (100 * SECOND, {"u1": 60 * SECOND}, 300 * SECOND, 1000 * SECOND)
     seen = described(pods, same, same, [deployment("a")], inside="virtual-machine")
     assert seen["machine"] == {"component": "virtual-machine", "cpu_seconds": 0.0, "read_seconds": 0.0}
+
+
+#: The window of a hand edit in a virtual machine: 60 s.
+EDIT = (WINDOW[0], WINDOW[0] + 60)
+#: CPU of a pod that was there before, of the one that the edit made, and of the guest outside of pods.
+OLD, NEW, REST = 0.25, 0.5, 0.125
+
+
+def guest_read(at, created=2, *, own=0, total_own=0, old_own=0, ended=0):
+    """What the kubelet read ``at`` a second of the window; its pods and their total that many seconds later."""
+
+    def nanoseconds(second):
+        return int((EDIT[0] + second) * SECOND)
+
+    def used(second):
+        return OLD * (second + 1000) + NEW * max(second - created, 0)
+
+    times = {"old": at + old_own, "new": at + own}
+    pods = {"old": OLD * (times["old"] + 1000), **({"new": NEW * (times["new"] - created)} if times["new"] > created else {})}
+    return (
+        round((used(at + total_own) + ended) * SECOND),
+        {uid: round(value * SECOND) for uid, value in pods.items()},
+        round((used(at) + ended + REST * (at + 1000)) * SECOND),
+        nanoseconds(at),
+        nanoseconds(at + total_own),
+        {uid: nanoseconds(times[uid]) for uid in pods},
+    )
+
+
+def of_an_edit(start, end, created=2):
+    stamp = f"2026-01-01T00:00:{created:02}Z" if created >= 0 else f"2025-12-31T23:59:{60 + created:02}Z"
+    pods = [pod("old", uid="old"), pod("new", uid="new", created=stamp)]
+    seen = described(pods, start, end, inside="virtual-machine", window=EDIT)
+    return seen, {one["name"]: one for one in seen["pods"]}
+
+
+@pytest.mark.parametrize("ages", [(1, 1), (2, 12), (6, 6), (12, 2), (12, 12)])
+@pytest.mark.parametrize("own", [{}, {"own": -3, "total_own": 1, "old_own": -2}])
+def test_a_pod_that_began_in_a_virtual_machine_has_its_rate_however_old_the_readings_are(ages, own):
+    seen, pods = of_an_edit(guest_read(-ages[0], **own), guest_read(60 - ages[1], **own))
+    assert (pods["new"]["seconds"], pods["new"]["cpu_seconds"]) == (58.0, pytest.approx(58 * NEW, rel=1e-6))
+    assert (pods["old"]["seconds"], pods["old"]["cpu_seconds"]) == (60.0, pytest.approx(60 * OLD, rel=1e-6))
+    # The pods are all of the total and, with the guest outside of them, all of the machine.
+    assert seen["ended_cpu_seconds"] == pytest.approx(0.0, abs=1e-5)
+    assert seen["cpu_seconds"] == pytest.approx(58 * NEW + 60 * OLD, rel=1e-6)
+    assert seen["machine"]["cpu_seconds"] == pytest.approx(58 * NEW + 60 * OLD + 60 * REST, rel=1e-6)
+
+
+def test_what_is_added_to_a_new_pod_is_not_taken_from_those_that_ended():
+    seen, pods = of_an_edit(guest_read(-12), guest_read(48, ended=4))
+    assert (pods["new"]["cpu_seconds"], seen["ended_cpu_seconds"]) == (pytest.approx(58 * NEW), pytest.approx(4.0))
+    assert seen["cpu_seconds"] == sum(one["cpu_seconds"] for one in seen["pods"]) + seen["ended_cpu_seconds"]
+
+
+@pytest.mark.parametrize(
+    ("created", "seconds"),
+    [
+        (46, 14.0),  # read at 10 s of age: followed to the end of the window
+        (47, 9.0),  # read younger: not beyond its reading
+        (55, 1.0),
+    ],
+)
+def test_a_pod_that_was_read_too_young_is_not_extrapolated(created, seconds):
+    _seen, pods = of_an_edit(guest_read(-4, created), guest_read(56, created), created)
+    assert (pods["new"]["seconds"], pods["new"]["cpu_seconds"]) == (seconds, pytest.approx(seconds * NEW))
+
+
+@pytest.mark.parametrize("created", [56, 58])
+def test_a_pod_that_was_read_when_it_was_created_or_before_is_none_to_report(created):
+    end = guest_read(56, created)
+    end[1]["new"] = 1
+    assert list(of_an_edit(guest_read(-4, created), end, created)[1]) == ["old"]
+
+
+def test_a_pod_without_two_readings_of_its_own_is_none_to_report():
+    start, end = guest_read(-4), guest_read(56)
+    end[5]["old"] = start[5]["old"]
+    assert list(of_an_edit(start, end)[1]) == ["new"]
+    del end[1]["new"]
+    assert of_an_edit(start, end)[1] == {}
+
+
+def test_what_a_pod_used_between_the_first_reading_and_the_window_is_not_of_the_window():
+    _seen, pods = of_an_edit(guest_read(-12, -5), guest_read(57, -5), -5)
+    assert (pods["new"]["seconds"], pods["new"]["cpu_seconds"]) == (60.0, pytest.approx(60 * NEW))
+
+
+def test_a_pod_that_waited_for_long_before_it_began_has_its_rate_from_the_first_reading_on():
+    start, end = guest_read(-10, -10), guest_read(50, -10)
+    _seen, pods = of_an_edit(start, end, -50)
+    assert (pods["new"]["seconds"], pods["new"]["cpu_seconds"]) == (60.0, pytest.approx(60 * NEW))
