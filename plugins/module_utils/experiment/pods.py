@@ -40,6 +40,8 @@ class PodMeter:
     def __init__(self, reader: PodReader) -> None:
         self._reader = reader
         self.inside = reader.inside
+        #: uid -> state of every pod that was ever looked at.
+        self._states: dict[str, str] = {}
 
     def read(self) -> PodReading:
         return self._reader.read()
@@ -59,7 +61,8 @@ class PodMeter:
         ``window`` is when it began and ended, in seconds since 1970: a pod that began within it lived for less (``seconds``).
         ``namespaces`` are those that revisions live in: pods there have the role workload, the others (the node's own, the arm's, which are
         components) the role other. ``state`` is desired; orphan where the pod's owner is no longer asked for; drifted where its owner is
-        another than asked for: where it was scaled up, the newest pods beyond the number asked for, and otherwise all of them.
+        another than asked for: where it was scaled up, the newest pods beyond the number asked for, and otherwise all of them. A pod that
+        is being deleted is no longer one of those that the owner has: it is what it was at the last look, or desired.
 
         Of pods in a virtual machine there is ``machine`` as well: ``{component, cpu_seconds, read_seconds}``, the CPU time of all that the
         guest counts, and between which of its own readings. Everything is brought from between those to the window (``_used``,
@@ -68,7 +71,7 @@ class PodMeter:
         pods, used = [], {}
         for item in api.list("/api/v1/pods").get("items") or []:
             uid, meta = _uid(item), item["metadata"]
-            created = meta.get("creationTimestamp") or ""
+            created, deleted = meta.get("creationTimestamp") or "", bool(meta.get("deletionTimestamp"))
             found = _used(uid, created, start, end, window)
             if found is not None:
                 used[uid] = found
@@ -78,16 +81,18 @@ class PodMeter:
                     "name": meta["name"],
                     "workload": owner(item),
                     "role": "workload" if meta["namespace"] in namespaces else "other",
-                    "state": "desired",
+                    "state": self._states.get(uid, "desired") if deleted else "desired",
                     "created": created,
+                    "deleted": deleted,
                     "uid": uid,
                 }
             )
         # A pod of which nothing is counted yet is none to report, but it is one of those in excess.
         _mark(pods, revision, state["names"], api)
+        self._states.update((pod["uid"], pod["state"]) for pod in pods)
         pods = [pod for pod in pods if pod["uid"] in used]
         for pod in pods:
-            del pod["created"]
+            del pod["created"], pod["deleted"]
             found = used[pod.pop("uid")]
             pod.update(seconds=found.seconds, cpu_seconds=found.ns / 1e9)
         named = float(sum(end.pods[uid] - start.pods.get(uid, 0) for uid in end.pods))
@@ -214,11 +219,11 @@ def _mark(pods: list[dict[str, Any]], revision: Revision, names: dict[str, list[
         if who in names["orphans"]:
             changed, word = members, "orphan"
         elif who in names["drifted"]:
-            asked = _replicas(wanted[who]) if who in wanted else len(members)
-            oldest = sorted(members, key=lambda pod: (pod["created"], pod["name"]))
+            oldest = sorted((pod for pod in members if not pod["deleted"]), key=lambda pod: (pod["created"], pod["name"]))
+            asked = _replicas(wanted[who]) if who in wanted else len(oldest)
             # Those in excess may not be there yet: what the owner says now decides whether it was scaled up, not how many pods there are.
-            scaled_up = len(members) > asked or (who in wanted and _live_replicas(api, wanted[who]) > asked)
-            changed, word = (oldest[asked:] if scaled_up else members), "drifted"
+            scaled_up = len(oldest) > asked or (who in wanted and _live_replicas(api, wanted[who]) > asked)
+            changed, word = (oldest[asked:] if scaled_up else oldest), "drifted"
         else:
             continue
         for pod in changed:

@@ -40,7 +40,7 @@ def reading(total, pods, node=None, at=None, total_at=None, pods_at=None):
     return PodReading(total, pods, guest)
 
 
-def described(pods, start, end, desired=(), drifted=(), orphans=(), inside=None, live=(), window=WINDOW):
+def described(pods, start, end, desired=(), drifted=(), orphans=(), inside=None, live=(), window=WINDOW, meter=None):
     def get(path):
         for item in live:
             if path == f"/apis/apps/v1/namespaces/kjoule-apps/deployments/{item['metadata']['name']}":
@@ -50,8 +50,8 @@ def described(pods, start, end, desired=(), drifted=(), orphans=(), inside=None,
     api = SimpleNamespace(list=lambda path: {"items": pods}, get=get)
     revision = Revision(1, {item["metadata"]["name"]: [item] for item in desired})
     names = {"drifted": list(drifted), "orphans": list(orphans), "missing": []}
-    reader = SimpleNamespace(source="cgroup v2", inside=inside)
-    return PodMeter(reader).describe(api, reading(*start), reading(*end), revision, {"names": names}, {"kjoule-apps"}, window)
+    meter = meter or PodMeter(SimpleNamespace(source="cgroup v2", inside=inside))
+    return meter.describe(api, reading(*start), reading(*end), revision, {"names": names}, {"kjoule-apps"}, window)
 
 
 def test_a_pod_has_what_it_used_between_the_edges_and_one_that_began_counts_from_nought():
@@ -113,6 +113,38 @@ def test_of_a_deployment_that_was_scaled_up_a_moment_ago_the_pods_that_are_there
     # Of one that is changed in another way, as many as asked for are all changed.
     seen = described(pods, (0, {}), end, [deployment("a", 2)], drifted=drifted, live=[deployment("a", 2)])
     assert [one["state"] for one in seen["pods"]] == ["drifted", "drifted"]
+
+
+def going(*pods):
+    """The same pods, in their grace period."""
+    return [{"metadata": {**one["metadata"], "deletionTimestamp": "2026-01-01T00:06:00Z"}} for one in pods]
+
+
+def test_pods_in_their_grace_period_are_none_of_those_that_a_scaled_up_deployment_has():
+    old = [pod(f"old{n}", uid=f"o{n}", deployment="a", created="2025-12-31T23:00:00Z") for n in (1, 2)]
+    new = [pod(f"new{n}", uid=f"n{n}", deployment="a", created="2026-01-01T00:01:00Z") for n in (1, 2)]
+    extra = pod("extra", uid="x", deployment="a", created="2026-01-01T00:05:00Z")
+    end = (5 * SECOND, dict.fromkeys(["o1", "o2", "n1", "n2", "x"], SECOND))
+    drifted = ["Deployment kjoule-apps/a"]
+    seen = described([*going(*old), *new, extra], (0, {}), end, [deployment("a", 2)], drifted=drifted, live=[deployment("a", 3)])
+    assert {one["name"] for one in seen["pods"] if one["state"] == "drifted"} == {"extra"}
+    assert len(seen["pods"]) == 5
+    # Nor of one that was changed in another way: those that are there in their place are the changed ones.
+    seen = described([*going(*old), *new], (0, {}), end, [deployment("a", 2)], drifted=drifted, live=[deployment("a", 2)])
+    assert {one["name"] for one in seen["pods"] if one["state"] == "drifted"} == {"new1", "new2"}
+
+
+def test_a_pod_in_its_grace_period_is_still_what_it_was():
+    pods = [
+        pod("a-1", uid="u1", deployment="a"),
+        pod("a-2", uid="u2", deployment="a", created="2026-01-01T00:05:00Z"),
+        pod("b-1", uid="u3", deployment="b"),
+    ]
+    end = (3 * SECOND, dict.fromkeys(["u1", "u2", "u3"], SECOND))
+    meter = PodMeter(SimpleNamespace(source="cgroup v2", inside=None))
+    described(pods, (0, {}), end, [deployment("a")], ["Deployment kjoule-apps/a"], ["Deployment kjoule-apps/b"], meter=meter)
+    seen = described([pods[0], *going(*pods[1:])], end, end, [deployment("a")], meter=meter)
+    assert {one["name"]: one["state"] for one in seen["pods"]} == {"a-1": "desired", "a-2": "drifted", "b-1": "orphan"}
 
 
 def test_where_nothing_is_in_excess_every_pod_of_it_is_another_than_asked_for():
