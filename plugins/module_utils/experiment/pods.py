@@ -3,7 +3,7 @@
 
 The groups are read at the edges of a window, with the other clocks. Names, owners and what the state of the cluster says about them are
 asked of the API server afterwards, outside of the window. A pod that began in the window counts from nought; what pods used that ended in
-it is the difference to the total of all pods, and has no name.
+it, or before the API server was asked, is the difference to the total of all pods, and has no name.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ class PodMeter:
     def __init__(self, reader: PodReader) -> None:
         self._reader = reader
         self.inside = reader.inside
-        #: uid -> state of every pod that was ever looked at.
+        #: uid -> what every pod that was ever looked at was: its state, its namespace.
         self._states: dict[str, str] = {}
+        self._namespaces: dict[str, str] = {}
 
     def read(self) -> PodReading:
         return self._reader.read()
@@ -58,6 +59,8 @@ class PodMeter:
     ) -> dict[str, Any]:
         """``{source, pods: [{namespace, name, workload, role, state, seconds, cpu_seconds}], ended_cpu_seconds, cpu_seconds}``.
 
+        ``ended_cpu_seconds`` is what pods used that are not among ``pods``. For pods of this host there is also
+        ``ended_workload_cpu_seconds``: as much of it as is known to be the workload's (``_ended_workload``).
         ``window`` is when it began and ended, in seconds since 1970: a pod that began within it lived for less (``seconds``).
         ``namespaces`` are those that revisions live in: pods there have the role workload, the others (the node's own, the arm's, which are
         components) the role other. ``state`` is desired; orphan where the pod's owner is no longer asked for; drifted where its owner is
@@ -68,13 +71,15 @@ class PodMeter:
         guest counts, and between which of its own readings. Everything is brought from between those to the window (``_used``,
         ``_stretched``) such that ``cpu_seconds`` are those of the pods and ``ended_cpu_seconds``, exactly.
         """
-        pods, used = [], {}
+        pods, used, finished = [], {}, set()
         for item in api.list("/api/v1/pods").get("items") or []:
             uid, meta = _uid(item), item["metadata"]
             created, deleted = meta.get("creationTimestamp") or "", bool(meta.get("deletionTimestamp"))
             found = _used(uid, created, start, end, window)
             if found is not None:
                 used[uid] = found
+            if uid not in end.pods and _finished(item, window):
+                finished.add(uid)
             pods.append(
                 {
                     "namespace": meta["namespace"],
@@ -90,26 +95,29 @@ class PodMeter:
         # A pod of which nothing is counted yet is none to report, but it is one of those in excess.
         _mark(pods, revision, state["names"], api)
         self._states.update((pod["uid"], pod["state"]) for pod in pods)
+        self._namespaces.update((pod["uid"], pod["namespace"]) for pod in pods)
         pods = [pod for pod in pods if pod["uid"] in used]
         for pod in pods:
             del pod["created"], pod["deleted"]
             found = used[pod.pop("uid")]
             pod.update(seconds=found.seconds, cpu_seconds=found.ns / 1e9)
-        named = float(sum(end.pods[uid] - start.pods.get(uid, 0) for uid in end.pods))
+        named = sum(found.ns for found in used.values())
         if start.guest is None or end.guest is None:
             total = float(end.total_ns - start.total_ns)
         else:
-            named = sum(found.ns for found in used.values())
             edges = (start.guest.total_at_ns, end.guest.total_at_ns)
             total = _stretched(end.total_ns - start.total_ns, edges, window, used.values())
+        # The total is read first, so what runs between the two readings may make the difference slightly negative.
+        ended = max(total - named, 0.0)
         described: dict[str, Any] = {
             "source": self._reader.source,
             "pods": sorted(pods, key=lambda pod: (pod["namespace"], pod["name"])),
-            # The total is read first, so what runs between the two readings may make the difference slightly negative.
-            "ended_cpu_seconds": max(total - named, 0) / 1e9,
-            "cpu_seconds": max(total, named) / 1e9,
+            "ended_cpu_seconds": ended / 1e9,
+            "cpu_seconds": (named + ended) / 1e9,
         }
-        if start.guest is not None and end.guest is not None:
+        if start.guest is None or end.guest is None:
+            described["ended_workload_cpu_seconds"] = self._ended_workload(ended, start, end, set(used), finished, namespaces) / 1e9
+        else:
             edges = (start.guest.at_ns, end.guest.at_ns)
             described["machine"] = {
                 "component": self.inside,
@@ -117,6 +125,21 @@ class PodMeter:
                 "read_seconds": (edges[1] - edges[0]) / 1e9,
             }
         return described
+
+    def _ended_workload(
+        self, ended: float, start: PodReading, end: PodReading, reported: set[str], finished: set[str], namespaces: set[str]
+    ) -> float:
+        """Of the CPU nanoseconds of pods that ended, those of pods that were seen in a namespace of the workload, in this look or before.
+
+        Those that the API server forgot after the window have counters of their own. What is left is of all others together: of those that
+        were there at its start, of the ``finished``, and of any that nobody saw. It is the workload's where all that are known of are.
+        """
+        forgotten = {uid: max(end.pods[uid] - start.pods.get(uid, 0), 0) for uid in end.pods if uid not in reported}
+        gone = (set(start.pods) - set(end.pods)) | finished
+        workload: float = sum(used for uid, used in forgotten.items() if self._namespaces.get(uid) in namespaces)
+        if gone and all(self._namespaces.get(uid) in namespaces for uid in gone):
+            workload += max(ended - sum(forgotten.values()), 0)
+        return min(workload, ended)
 
 
 class _Used(NamedTuple):
@@ -178,8 +201,8 @@ def _stretched(counted: int, edges: tuple[int, int], window: tuple[float, float]
 
 
 def workload_cpu_seconds(pods: dict[str, Any]) -> float:
-    """What the workload's pods used: those with a name, and those that ended in the window."""
-    return float(sum(pod["cpu_seconds"] for pod in pods["pods"] if pod["role"] == "workload") + pods["ended_cpu_seconds"])
+    """What the workload's pods on this host used: those with a name, and those that ended and are known to be of it."""
+    return float(sum(pod["cpu_seconds"] for pod in pods["pods"] if pod["role"] == "workload") + pods["ended_workload_cpu_seconds"])
 
 
 def owner(item: dict[str, Any]) -> str:
@@ -199,6 +222,13 @@ def _moment(created: str) -> float:
         return datetime.datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
     except ValueError:
         return -math.inf
+
+
+def _finished(item: dict[str, Any], window: tuple[float, float]) -> bool:
+    """Whether a pod that ran to its end began in the window: one of a Job, which the API server still lists."""
+    # Its creation is cut to whole seconds.
+    created = _moment(item["metadata"].get("creationTimestamp") or "")
+    return (item.get("status") or {}).get("phase") in ("Succeeded", "Failed") and window[0] - 1 < created <= window[1]
 
 
 def _uid(item: dict[str, Any]) -> str:

@@ -72,10 +72,66 @@ def test_a_pod_that_began_in_the_window_lived_for_less_than_it():
     assert {one["name"]: one["seconds"] for one in seen["pods"]} == {"a-old": 900.0, "a-new": 300.0, "a-early": 900.0, "a-odd": 900.0}
 
 
-def test_what_ended_in_the_window_is_the_rest_of_the_total():
-    seen = described([pod("a-1", uid="u1", deployment="a")], (0, {"gone": 0}), (5 * SECOND, {"u1": 2 * SECOND}), [deployment("a")])
-    assert seen["ended_cpu_seconds"] == pytest.approx(3.0)
+#: A pod of the workload that stays and one that goes, and one of a CronJob of the owner of the cluster.
+STAYS, GOES = pod("a-1", uid="u1", deployment="a"), pod("a-0", uid="u0", deployment="a")
+JOB = pod("backup-1", uid="j1", namespace="backup", created="2026-01-01T00:05:00Z")
+
+
+def second_look(first, pods, start, end):
+    """A phase after one in which the pods of ``first`` were seen."""
+    meter = PodMeter(SimpleNamespace(source="cgroup v2", inside=None))
+    described(first, (0, {}), (0, {}), [deployment("a")], meter=meter)
+    return described(pods, start, end, [deployment("a")], meter=meter)
+
+
+def test_what_ended_in_the_window_is_the_rest_of_the_total_and_the_workloads_where_it_was_seen_there_before():
+    ends = (0, {"u1": 0, "u0": 0}), (5 * SECOND, {"u1": 2 * SECOND})
+    seen = second_look([STAYS, GOES], [STAYS], *ends)
+    assert (seen["ended_cpu_seconds"], seen["cpu_seconds"]) == (3.0, 5.0)
     assert workload_cpu_seconds(seen) == pytest.approx(5.0)
+    # One that was never seen, or of which nobody knows, may be anybody's.
+    for nobody in (ends[0], (0, {"u1": 0})):
+        seen = second_look([], [STAYS], nobody, ends[1])
+        assert (seen["ended_cpu_seconds"], workload_cpu_seconds(seen)) == (3.0, 2.0)
+
+
+def test_a_pod_that_the_api_server_forgot_after_the_window_is_one_that_ended():
+    ends = (5 * SECOND, {"u0": 5 * SECOND}), (10 * SECOND, {"u0": 10 * SECOND})
+    seen = second_look([GOES], [], *ends)
+    assert (seen["pods"], seen["ended_cpu_seconds"], seen["cpu_seconds"]) == ([], 5.0, 5.0)
+    assert workload_cpu_seconds(seen) == 5.0
+    assert workload_cpu_seconds(second_look([], [], *ends)) == 0.0
+
+
+def test_what_pods_of_somebody_else_used_that_ended_is_none_of_the_workloads():
+    seen = second_look([STAYS, JOB], [STAYS], (0, {"u1": 0, "j1": 0}), (5 * SECOND, {"u1": 2 * SECOND}))
+    assert (seen["ended_cpu_seconds"], workload_cpu_seconds(seen)) == (3.0, 2.0)
+    # Where both ended it is not dealt out, but for what has a counter of its own.
+    ends = (0, {"u1": 0, "u0": 0, "j1": 0}), (6 * SECOND, {"u1": 2 * SECOND, "u0": SECOND})
+    seen = second_look([STAYS, GOES, JOB], [STAYS], *ends)
+    assert (seen["ended_cpu_seconds"], workload_cpu_seconds(seen)) == (4.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("phase", "created", "workload"),
+    [
+        ("Succeeded", "2026-01-01T00:05:00Z", 2.0),
+        ("Failed", "2025-12-31T23:59:59Z", 5.0),  # a second before: it ended before as well, for it had no counter then
+        ("Pending", "2026-01-01T00:05:00Z", 5.0),
+        ("Succeeded", "2026-01-01T00:15:01Z", 5.0),
+    ],
+)
+def test_a_job_that_began_and_ended_in_the_window_may_be_what_the_rest_is_of(phase, created, workload):
+    job = {**pod("backup-1", uid="j1", namespace="backup", created=created), "status": {"phase": phase}}
+    seen = second_look([STAYS, GOES], [STAYS, job], (0, {"u1": 0, "u0": 0}), (5 * SECOND, {"u1": 2 * SECOND}))
+    assert (seen["ended_cpu_seconds"], workload_cpu_seconds(seen)) == (3.0, workload)
+
+
+def test_a_pod_in_a_virtual_machine_that_the_api_server_forgot_is_not_of_the_guest():
+    start, end = guest_read(-4), guest_read(56)
+    seen = described([pod("old", uid="old")], start, end, inside="virtual-machine", window=EDIT)
+    assert seen["ended_cpu_seconds"] == pytest.approx(54 * NEW)
+    assert seen["machine"]["cpu_seconds"] - seen["cpu_seconds"] == pytest.approx(60 * REST)
 
 
 def test_pods_of_what_nobody_asks_for_any_more_are_orphans():
