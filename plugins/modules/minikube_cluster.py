@@ -162,7 +162,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 cluster_state:
-  description: What it is afterwards - running, stopped or absent.
+  description:
+    - What it is afterwards - running, stopped or absent. With O(state=present) also V(incomplete), of one that was there and of which a
+      part is down or paused; V(started) and V(stopped) mend that.
   returned: success
   type: str
 kubeconfig:

@@ -53,6 +53,10 @@ class Double:
         """
         (self.folder / "silent.json").write_text(json.dumps({"times": times, "refused": refused}))
 
+    def parts(self, **states: str) -> None:
+        """What it says of Host, Kubelet and APIServer, until it starts or stops the next time, as of a machine of which a part is down."""
+        (self.folder / "parts.json").write_text(json.dumps(states))
+
     @property
     def calls(self) -> list[str]:
         path = self.folder / "calls"
@@ -110,8 +114,13 @@ def _minikube(arguments: list[str], folder: Path) -> int:
             return 7
         kubeconfig = "Stopped" if stopped.exists() else "Configured"
         server = "Stopped" if left else up
-        print(json.dumps({"Name": profile, "Host": up, "Kubelet": up, "APIServer": server, "Kubeconfig": kubeconfig, "Worker": False}))
-        return 7 if server == "Stopped" else 0
+        parts = folder / "parts.json"
+        of_parts = json.loads(parts.read_text()) if parts.exists() else {}
+        told = {"Host": up, "Kubelet": up, "APIServer": server, **of_parts}
+        print(json.dumps({"Name": profile, **told, "Kubeconfig": kubeconfig, "Worker": False}))
+        return 0 if set(told.values()) == {"Running"} else 7
+    if command in ("start", "stop"):
+        (folder / "parts.json").unlink(missing_ok=True)
     if command == "start":
         return _start(arguments, folder, own)
     if command == "stop":

@@ -29,7 +29,7 @@ _SILENT_SECONDS = 60.0
 
 @dataclass
 class Outcome:
-    """What was done or would be: ``before`` and ``state`` are running, stopped or absent; ``commands`` without the common options."""
+    """What was done or would be: ``before`` and ``state`` as ``Minikube.state``; ``commands`` without the common options."""
 
     changed: bool = False
     before: str = "absent"
@@ -77,7 +77,7 @@ class Minikube:
             ) from error
 
     def state(self) -> str:
-        """``running``, ``stopped`` or ``absent``. A cluster of which a part is down counts as stopped: starting it brings it back.
+        """``running``, ``stopped``, ``absent``, or ``incomplete``: of a cluster a part is down or paused, and the rest uses power.
 
         An API server that is only slow is not down, and starting its cluster again would take it down: it is asked for a while. So is
         minikube when it says null, which it does where a machine is gone, but also, with the driver none, while the API server refuses
@@ -86,7 +86,7 @@ class Minikube:
         deadline = time.monotonic() + _SILENT_SECONDS
         while (seen := self._status()) in ("silent", "null") and time.monotonic() < deadline:
             time.sleep(1.0)
-        return {"silent": "stopped", "null": "absent"}.get(seen, seen)
+        return {"silent": "incomplete", "null": "absent"}.get(seen, seen)
 
     def _status(self) -> str:
         """As ``state``, and ``silent`` where only an API server does not answer, ``null`` where minikube cannot tell anything."""
@@ -102,11 +102,23 @@ class Minikube:
         nodes = answer if isinstance(answer, list) else [answer]
         if all(node.get("Host") == "Nonexistent" for node in nodes):
             return "absent"
-        if not all(node.get("Host") == "Running" and node.get("Kubelet") == "Running" for node in nodes):
+        if all(node.get("Host") == "Stopped" for node in nodes):
             return "stopped"
+        if not all(node.get("Host") == "Running" and node.get("Kubelet") == "Running" for node in nodes):
+            return "incomplete"
         return "running" if all(node.get("Worker") or node.get("APIServer") == "Running" for node in nodes) else "silent"
 
-    def is_ours(self) -> bool:
+    def refuse_foreign(self, config: dict[str, Any]) -> None:
+        """Raises KjouleError unless the profile, whose ``config`` this is, was made here."""
+        if not self._is_ours():
+            raise KjouleError(
+                f"the minikube profile {self.profile} was made by somebody else",
+                expected="a profile that the role minikube_lab made, or none of that name",
+                seen=f"driver {config.get('Driver')}, in {self.home}",
+                next_step="choose another minikube_lab_profile or minikube_lab_home, or measure it as lab existing",
+            )
+
+    def _is_ours(self) -> bool:
         return os.path.exists(self._mark())
 
     # --- what is made of it
@@ -132,13 +144,8 @@ class Minikube:
             config = self.config()
             seen = self.state() if config is not None else "absent"
             outcome = Outcome(before=seen, state=seen)
-            if config is not None and not self.is_ours():
-                raise KjouleError(
-                    f"the minikube profile {self.profile} was made by somebody else",
-                    expected="a profile that this role made, or none of that name",
-                    seen=f"driver {config.get('Driver')}, in {self.home}",
-                    next_step="choose another minikube_lab_profile or minikube_lab_home, or measure it as lab existing",
-                )
+            if config is not None:
+                self.refuse_foreign(config)
             if state in ("absent", "stopped"):
                 self._lower(state, seen, outcome, check_mode)
             else:
@@ -154,7 +161,7 @@ class Minikube:
             )
         goal = "absent" if state == "absent" else "stopped"
         # A profile whose machine is gone still has files, and `delete` is what removes them.
-        if seen == goal and not (state == "absent" and self.is_ours()):
+        if seen == goal and not (state == "absent" and self._is_ours()):
             return
         outcome.changed, outcome.state = True, goal
         self._do(["delete"] if state == "absent" else ["stop"], outcome, check_mode)
@@ -196,7 +203,7 @@ class Minikube:
             self._do(["delete"], outcome, check_mode)
         if seen == "absent" and config is None:
             self._refuse_taken_name(wanted)
-        if seen == "running" or (state == "present" and seen == "stopped"):
+        if seen == "running" or (state == "present" and seen != "absent"):
             if seen == "running":
                 self._wait_ready(wanted, self.timeout_seconds)
                 outcome.changed = self._load(wanted, images, outcome, check_mode) or outcome.changed

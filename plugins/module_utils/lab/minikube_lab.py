@@ -48,6 +48,7 @@ class MinikubeLab(ExistingLab):
                 seen=seen,
                 next_step="run playbooks/lab.yml, which makes and starts it",
             )
+        self._minikube.refuse_foreign(config)
         if config.get("Driver") != self._driver:
             raise KjouleError(
                 f"the minikube cluster {profile} was made by another driver",

@@ -49,7 +49,7 @@ def test_a_cluster_goes_through_its_states_and_a_second_call_changes_nothing(dou
     assert changing == ["start", "stop", "start", "delete"]
 
 
-@pytest.mark.parametrize(("refused", "in_the_end"), [(False, "stopped"), (True, "absent")])
+@pytest.mark.parametrize(("refused", "in_the_end"), [(False, "incomplete"), (True, "absent")])
 def test_an_api_server_that_is_slow_to_answer_is_asked_again_and_its_cluster_not_started_again(double, monkeypatch, refused, in_the_end):
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
     minikube(double).ensure("started", KVM)
@@ -58,6 +58,27 @@ def test_an_api_server_that_is_slow_to_answer_is_asked_again_and_its_cluster_not
     monkeypatch.setattr(module, "_SILENT_SECONDS", 0.0)
     double.silence(1, refused=refused)
     assert minikube(double).state() == in_the_end
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"Kubelet": "Stopped", "APIServer": "Paused"},
+        {"Kubelet": "Stopped"},
+        {"Host": "Paused", "Kubelet": "Paused", "APIServer": "Paused"},
+    ],
+)
+def test_a_cluster_of_which_a_part_is_down_is_not_taken_for_a_stopped_one(double, parts):
+    minikube(double).ensure("started", KVM)
+    double.parts(**parts)
+    assert minikube(double).ensure("present", KVM).state == "incomplete"
+    stopped = minikube(double).ensure("stopped", KVM)
+    assert (stopped.changed, stopped.before, stopped.state) == (True, "incomplete", "stopped")
+    minikube(double).ensure("started", KVM)
+    double.parts(**parts)
+    started = minikube(double).ensure("started", KVM)
+    assert (started.changed, started.before, started.state) == (True, "incomplete", "running")
+    assert [call.split()[0] for call in double.calls if call.split()[0] in ("start", "stop")] == ["start", "stop", "start", "start"]
 
 
 def test_check_mode_tells_and_does_nothing(double):

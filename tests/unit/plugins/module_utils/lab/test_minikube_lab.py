@@ -43,6 +43,14 @@ def test_a_cluster_that_is_not_there_or_stopped_is_told_before_anything_is_touch
     assert not (double.folder / "state" / "labs" / "a").exists()
 
 
+def test_a_profile_that_somebody_else_made_is_not_measured(double):
+    make(double, "started")
+    (double.home / "kjoule-lab.json").unlink()
+    with pytest.raises(KjouleError, match=r"the minikube profile lab was made by somebody else.*lab existing"):
+        lab(double).fresh()
+    assert not (double.folder / "state" / "labs" / "a").exists()
+
+
 def test_a_cluster_of_another_driver_is_refused(double):
     make(double, "started")
     with pytest.raises(KjouleError, match="made by another driver: expected docker, saw kvm2"):
