@@ -20,6 +20,8 @@ options:
     description:
       - V(present) makes and starts the cluster when there is none, and leaves one that is there running or stopped.
       - V(started) and V(stopped) start or stop it. V(absent) removes it with everything in it.
+      - With the driver V(none) V(absent) also puts the host's files back that minikube changes and leaves changed (the unit of kubelet,
+        networks of pods in C(/etc/cni/net.d), settings of the container runtime), unless somebody has changed them since.
     type: str
     choices: [present, started, stopped, absent]
     default: present
@@ -181,6 +183,11 @@ commands:
   returned: success
   type: list
   elements: str
+kept_files:
+  description: Files of the host that somebody changed after minikube had written them, so that they were not put back.
+  returned: success
+  type: list
+  elements: str
 ready_seconds:
   description: From the call of C(minikube start) until it was ready; V(null) when it was not started.
   returned: success
@@ -260,12 +267,15 @@ def main() -> None:
         )
     except KjouleError as error:
         module.fail_json(msg=str(error))
+    for path in outcome.kept:
+        module.warn(f"{path} was changed after minikube had written it, and was left as it is")
     module.exit_json(
         changed=outcome.changed,
         cluster_state=outcome.state,
         kubeconfig=minikube.kubeconfig,
         recreated_for=outcome.drift,
         commands=outcome.commands,
+        kept_files=outcome.kept,
         ready_seconds=outcome.ready_seconds,
         diff={
             "before": "".join(f"{item['setting']}: {item['seen']}\n" for item in outcome.drift) + f"state: {outcome.before}\n",

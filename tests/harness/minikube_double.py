@@ -137,6 +137,11 @@ def _minikube(arguments: list[str], folder: Path) -> int:
     return 0
 
 
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
 def _start(arguments: list[str], folder: Path, own: Path) -> int:
     fail = folder / "fail.json"
     print(json.dumps({"type": "io.k8s.sigs.minikube.step", "data": {"message": "minikube v1.38.1 on Debian 12.14"}}))
@@ -149,6 +154,13 @@ def _start(arguments: list[str], folder: Path, own: Path) -> int:
     given = dict(part[2:].split("=", 1) for part in arguments if part.startswith("--") and "=" in part)
     own.mkdir(parents=True, exist_ok=True)
     (own / "stopped").unlink(missing_ok=True)
+    if given["driver"] == "none":  # what it was seen to write on its host, here in a folder; delete leaves it there
+        for path in ("lib/systemd/system/kubelet.service", "etc/systemd/system/kubelet.service.d/10-kubeadm.conf"):
+            _write(folder / "host" / path, f"of {given['kubernetes-version']}\n")
+        for bridge in (folder / "host/etc/cni/net.d").glob("*bridge*"):
+            bridge.rename(f"{bridge}.mk_disabled")
+        _write(folder / "host/etc/cni/net.d/1-k8s.conflist", "{}\n")
+        _write(folder / "host/etc/containerd/config.toml", "sandbox_image = 'registry.k8s.io/pause'\n")
     if not (own / "config.json").exists():  # an existing profile keeps its configuration, whatever is asked for
         options = [part[len("--extra-config=") :] for part in arguments if part.startswith("--extra-config=")]
         config = {

@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import KjouleError
 from .images import refuse_missing_images
 from .minikube_command import NO_PROFILE, MinikubeCommand
+from .minikube_host import HostFiles
 from .minikube_profile import Wanted, drift, start_arguments
 from .minikube_supplies import Image, place_files, place_images, verify
 
@@ -29,13 +30,17 @@ _SILENT_SECONDS = 60.0
 
 @dataclass
 class Outcome:
-    """What was done or would be: ``before`` and ``state`` as ``Minikube.state``; ``commands`` without the common options."""
+    """What was done or would be: ``before`` and ``state`` as ``Minikube.state``; ``commands`` without the common options.
+
+    ``kept``: files of the host that somebody changed after minikube had written them, so that they were not put back.
+    """
 
     changed: bool = False
     before: str = "absent"
     state: str = "absent"
     drift: list[dict[str, Any]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
     ready_seconds: float | None = None
 
 
@@ -49,6 +54,7 @@ class Minikube:
         self.kubeconfig = self._minikube.kubeconfig
         self.folder = self.home if os.path.basename(self.home) == ".minikube" else os.path.join(self.home, ".minikube")
         self.timeout_seconds = timeout_seconds
+        self._host = HostFiles(os.path.join(self.home, f"kjoule-{profile}-host.json"))
 
     # --- what is there
 
@@ -164,8 +170,11 @@ class Minikube:
         if seen == goal and not (state == "absent" and self._is_ours()):
             return
         outcome.changed, outcome.state = True, goal
-        self._do(["delete"] if state == "absent" else ["stop"], outcome, check_mode)
-        if state == "absent" and not check_mode:
+        if state == "stopped":
+            self._do(["stop"], outcome, check_mode)
+            return
+        self._delete(outcome, check_mode)
+        if not check_mode:
             for path in (self.kubeconfig, self._mark()):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
@@ -200,7 +209,7 @@ class Minikube:
             )
         if outcome.drift:
             outcome.changed, seen = True, "absent"
-            self._do(["delete"], outcome, check_mode)
+            self._delete(outcome, check_mode)
         if seen == "absent" and config is None:
             self._refuse_taken_name(wanted)
         if seen == "running" or (state == "present" and seen != "absent"):
@@ -221,7 +230,13 @@ class Minikube:
             # Before it is made: what a start that failed leaves is ours, too.
             with open(self._mark(), "w", encoding="utf-8") as stream:
                 json.dump({"made_by": "kjoule", "kubernetes_version": wanted.kubernetes_version}, stream)
-        self._do(start_arguments(wanted, offline=offline, force=force, cached=bool(images)), outcome, check_mode)
+            if wanted.driver == "none":
+                self._host.remember()
+        try:
+            self._do(start_arguments(wanted, offline=offline, force=force, cached=bool(images)), outcome, check_mode)
+        finally:
+            if not check_mode:
+                self._host.settle()
         if check_mode:
             return
         if wanted.driver != "none":
@@ -341,6 +356,21 @@ class Minikube:
                 got = int(status.get("readyReplicas") or 0)
                 return None if got >= replicas > 0 else f"CoreDNS has {got} of {replicas} replicas ready"
         return "there is no CoreDNS yet"
+
+    def _delete(self, outcome: Outcome, check_mode: bool) -> None:
+        """The profile, and with the driver none what minikube changed on this host and leaves there."""
+        if not check_mode:
+            self._host.before_delete()
+        self._do(["delete"], outcome, check_mode)
+        if check_mode:
+            return
+        changed, kept = self._host.put_back()
+        outcome.kept += kept
+        reload, services = self._host.readers(changed)
+        running = [name for name in services if self._minikube.call(["systemctl", "is-active", name], check=False).returncode == 0]
+        for command in [["systemctl", "daemon-reload"]] * reload + [["systemctl", "restart", name] for name in running]:
+            outcome.commands.append(" ".join(command))
+            self._minikube.call(command)
 
     def _do(self, arguments: list[str], outcome: Outcome, check_mode: bool) -> None:
         outcome.commands.append("minikube " + " ".join(arguments))

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What minikube with the driver none changes on a host, here a folder. minikube is a double (tests/harness/minikube_double.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube import Minikube
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube_host import HostFiles
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.minikube_profile import Wanted
+from harness.minikube_double import Double
+
+NONE = Wanted("none", "v1.35.1")
+UNIT = "lib/systemd/system/kubelet.service"
+BRIDGE = "etc/cni/net.d/10-bridge.conflist"
+CONTAINERD = "etc/containerd/config.toml"
+
+
+@pytest.fixture
+def double(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    double = Double(tmp_path)
+    for path, text in ((BRIDGE, "of the administrator\n"), (CONTAINERD, "version = 3\n")):
+        (tmp_path / "host" / path).parent.mkdir(parents=True)
+        (tmp_path / "host" / path).write_text(text)
+    (tmp_path / "host" / CONTAINERD).chmod(0o640)
+    return double
+
+
+@pytest.fixture
+def minikube(double, monkeypatch):
+    one = Minikube(str(double.folder / "minikube"), str(double.folder / "kubectl"), str(double.home), "minikube", 60.0)
+    monkeypatch.setattr(one, "_refuse_taken_name", lambda wanted: None)  # it looks at this very machine
+    one._host = HostFiles(one._host.record, str(double.folder / "host"))
+    return one
+
+
+def host(double: Double) -> dict[str, tuple[int, str]]:
+    """Every file and folder of it: mode, and content or where a link leads."""
+    found = {}
+    for path in sorted((double.folder / "host").rglob("*")):
+        text = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else ""
+        found[str(path.relative_to(double.folder / "host"))] = (stat.S_IMODE(path.lstat().st_mode), text)
+    return found
+
+
+def test_a_host_is_what_it_was_when_the_cluster_is_gone(double, minikube):
+    before = host(double)
+    minikube.ensure("started", NONE)
+    assert UNIT in host(double)
+    assert BRIDGE not in host(double)
+    minikube.ensure("stopped", NONE)
+    minikube.ensure("started", NONE)
+    outcome = minikube.ensure("absent", NONE)
+    assert host(double) == before
+    assert outcome.kept == []
+    assert [path.name for path in double.home.iterdir() if path.name.startswith("kjoule")] == ["kjoule.lock"]
+
+
+def test_what_is_remembered_is_for_root_alone(minikube):
+    minikube.ensure("started", NONE)
+    assert stat.S_IMODE(os.stat(minikube._host.record).st_mode) == 0o600
+
+
+def test_a_start_that_fails_leaves_a_host_that_can_be_put_back(double, minikube):
+    before = host(double)
+    double.fail(80, "no route")
+    with pytest.raises(KjouleError, match="no route"):
+        minikube.ensure("started", NONE)
+    minikube.ensure("started", NONE)
+    minikube.ensure("absent", NONE)
+    assert host(double) == before
+
+
+def test_one_that_is_made_anew_is_put_back_to_the_first_state(double, minikube):
+    before = host(double)
+    minikube.ensure("started", NONE)
+    minikube.ensure("started", Wanted("none", "v1.36.1"), recreate=True)
+    assert host(double)[UNIT][1] == "of v1.36.1\n"
+    minikube.ensure("absent", NONE)
+    assert host(double) == before
+
+
+def test_what_somebody_changed_meanwhile_stays_and_is_told(double, minikube):
+    minikube.ensure("started", NONE)
+    edited, added = double.folder / "host" / CONTAINERD, double.folder / "host/etc/cni/net.d/20-own.conf"
+    edited.write_text("version = 3 # edited\n")
+    added.write_text("own\n")
+    outcome = minikube.ensure("absent", NONE)
+    assert outcome.kept == sorted([str(edited), str(added)])
+    assert (edited.read_text(), added.read_text()) == ("version = 3 # edited\n", "own\n")
+    assert UNIT not in host(double)
+
+
+def test_what_delete_takes_along_comes_back(tmp_path):
+    """As minikube takes the folder of networks away; also if its delete had to be called twice."""
+    (tmp_path / "etc/cni/net.d").mkdir(parents=True)
+    (tmp_path / "etc/systemd/system/multi-user.target.wants").mkdir(parents=True)
+    (tmp_path / "etc/systemd/system/multi-user.target.wants/kubelet.service").symlink_to("/lib/systemd/system/kubelet.service")
+    own = tmp_path / "etc/cni/net.d/99-loopback.conf"
+    own.write_text("{}")
+    files = HostFiles(str(tmp_path / "record"), str(tmp_path))
+    files.remember()
+    (tmp_path / "etc/cni/net.d/1-k8s.conflist").write_text("{}")
+    files.settle()
+    for _each in range(2):
+        files.before_delete()
+        for path in (tmp_path / "etc/cni/net.d").glob("*"):
+            path.unlink()
+        if (tmp_path / "etc/cni/net.d").exists():
+            (tmp_path / "etc/cni/net.d").rmdir()
+        (tmp_path / "etc/systemd/system/multi-user.target.wants/kubelet.service").unlink(missing_ok=True)
+    changed, kept = files.put_back()
+    assert [Path(path).name for path in changed] == ["99-loopback.conf", "kubelet.service"]
+    assert kept == []
+    assert own.read_text() == "{}"
+    assert os.readlink(tmp_path / "etc/systemd/system/multi-user.target.wants/kubelet.service") == "/lib/systemd/system/kubelet.service"
+    assert not (tmp_path / "etc/cni/net.d/1-k8s.conflist").exists()
+    assert files.put_back() == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ([], (False, [])),
+        (["/etc/crictl.yaml"], (False, [])),
+        (["/lib/systemd/system/kubelet.service"], (True, [])),
+        (["/etc/cni/net.d/1-k8s.conflist"], (False, ["containerd", "crio"])),
+        (["/etc/docker/daemon.json"], (False, ["docker"])),
+    ],
+)
+def test_what_has_read_a_file_is_to_read_it_again(monkeypatch, changed, expected):
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system")
+    assert HostFiles.readers(changed) == expected
+    monkeypatch.setattr(os.path, "isdir", lambda path: False)
+    assert HostFiles.readers(changed) == (False, [])
+
+
+@pytest.mark.parametrize(("active", "expected"), [(0, ["daemon-reload", "restart containerd"]), (3, ["daemon-reload"])])
+def test_systemd_and_a_runtime_that_runs_are_told(double, minikube, monkeypatch, active, expected):
+    asked = f'[ "$1" = is-active ] && {{ [ "$2" = containerd ] && exit {active}; exit 4; }}'
+    (double.folder / "systemctl").write_text(f'#!/bin/sh\n{asked}\necho "$@" >> {double.folder}/systemctl-calls\n')
+    (double.folder / "systemctl").chmod(0o755)
+    monkeypatch.setattr(HostFiles, "readers", staticmethod(lambda changed: (bool(changed), ["containerd", "crio"])))
+    minikube.ensure("started", NONE)
+    outcome = minikube.ensure("absent", NONE)
+    assert (double.folder / "systemctl-calls").read_text().splitlines() == expected
+    assert outcome.commands == ["minikube delete", *(f"systemctl {each}" for each in expected)]
+
+
+def test_the_record_can_be_read_by_json(minikube):
+    minikube.ensure("started", NONE)
+    record = json.loads(Path(minikube._host.record).read_text())
+    assert BRIDGE in record["before"]
+    assert f"{BRIDGE}.mk_disabled" in record["after"]
