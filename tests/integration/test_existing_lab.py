@@ -38,7 +38,12 @@ def cluster(tmp_path_factory):
 def content(cluster: KwokLab) -> dict[str, list[tuple[str, str]]]:
     """Names and uids of what a lab could leave behind."""
     found = {}
-    for path in ("/api/v1/namespaces", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", "/api/v1/namespaces/theirs/configmaps"):
+    kinds = (
+        "/api/v1/namespaces",
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    )
+    for path in (*kinds, "/api/v1/namespaces/theirs/configmaps", "/api/v1/namespaces/default/configmaps"):
         items = cluster.api.list(path).get("items") or []
         found[path] = sorted((item["metadata"]["name"], item["metadata"]["uid"]) for item in items)
     return found
@@ -65,6 +70,58 @@ def test_a_period_measures_the_cluster_and_leaves_nothing_of_its_own_in_it(clust
     assert content(cluster) == before
     assert cluster.dead_components() == []
     assert_nothing_left(tmp_path, lab_of(plan, item))
+
+
+def own(*objects: dict) -> dict:
+    """The options of a plan whose workload is these manifests of its user's."""
+    listed = [{"apiVersion": version, "kind": kind, "metadata": meta, **more} for version, kind, meta, more in objects]
+    return {"workload": {"kind": "manifests", "apps": [{"name": "a", "objects": listed}]}}
+
+
+OWN = (
+    ("v1", "Namespace", {"name": "prod"}, {}),
+    ("v1", "ConfigMap", {"name": "settings", "namespace": "prod"}, {"data": {"a": "b"}}),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole", {"name": "prod-reader"}, {"rules": []}),
+)
+THERE = {
+    "prod": ("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "prod"}}),
+    "prod-reader": (
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "prod-reader"}, "rules": []},
+    ),
+}
+
+
+def period_of(cluster, tmp_path, arm, workload):
+    scenario = [*SCENARIO[:2], {"name": "update", "change": "config", "apps": 1, "times": 1}]
+    plan = make_plan(f"own-{arm}", lab="existing", existing=options(cluster), scenario=scenario, timeout_seconds=240, checks=False)
+    plan["settings"].update(workload)
+    return Period(plan, item_of(plan, arm), binaries(), str(tmp_path))
+
+
+@pytest.mark.parametrize("arm", ["flux", "snowflake"])
+def test_a_namespace_and_a_role_that_the_workload_brings_go_with_the_lab(cluster, tmp_path, arm):
+    before = content(cluster)
+    record = period_of(cluster, tmp_path, arm, own(*OWN)).run()
+    assert record["valid"], record["reasons"]
+    assert phases(record)["update"]["state"]["drifted"] == 0
+    assert content(cluster) == before
+
+
+@pytest.mark.parametrize("name", ["prod", "prod-reader", "default"])
+def test_a_workload_that_would_change_what_is_there_is_refused_before_anything_is_delivered(cluster, tmp_path, name):
+    path, there = THERE.get(name, ("/api/v1/namespaces", None))
+    if there is not None:
+        cluster.api.create(path, there)
+    before = content(cluster)
+    objects = OWN if there is not None else (("v1", "ConfigMap", {"name": "other", "namespace": "default"}, {"data": {}}),)
+    try:
+        with pytest.raises(KjouleError, match=f"what this lab did not make.*saw {path}/{name}. Next: "):
+            period_of(cluster, tmp_path, "snowflake", own(*objects)).run()
+        assert content(cluster) == before
+    finally:
+        if there is not None:
+            cluster.api.delete(f"{path}/{name}")
 
 
 def test_a_cluster_that_is_not_the_confirmed_one_is_left_alone(cluster, tmp_path):

@@ -36,6 +36,8 @@ from .workload import Revision, Workload, wait_rolled_out
 
 #: The component that the pods of the workload are together.
 WORKLOAD = "workload-pods"
+_NAMESPACES = "/api/v1/namespaces"
+_DELIVERIES = ("deploy", "update", "prune", "teardown")
 
 
 def _now() -> str:
@@ -211,10 +213,12 @@ class Period:
         )
         self._arm = make_arm(self.item["arm"], surroundings)
         self._checker = StateChecker(self._lab.api)
-        for namespace in self._workload.adapt(self._lab.api):
+        needed = self._workload.adapt(self._lab.api)
+        self._lab.refuse_taken([*(f"{_NAMESPACES}/{namespace}" for namespace in needed), *self._workload.outside])
+        for namespace in needed:
             if namespace not in ("default", "kube-system", "kube-public", "kube-node-lease"):
-                self._lab.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-                self._lab.adopt(f"/api/v1/namespaces/{namespace}")
+                self._lab.api.create(_NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+                self._lab.adopt(f"{_NAMESPACES}/{namespace}")
         self._meter.start()
         self._meter.hold(float(self.settings["settle_seconds"]) + float(self.settings.get("warmup_seconds") or 0.0))
         self._phase(record, {"name": "baseline", "kind": "baseline", "hold_seconds": float(self.settings["baseline_seconds"])})
@@ -235,12 +239,14 @@ class Period:
         before = self._arm.counters() if installed else {"reconciles": {}}
         work = self._prepare(phase)
         self._actor.take_use()
-        start = self._meter.edge()
-        changes, converged = work()
-        spent = (time.monotonic_ns() - start.t_ns) / 1e9
-        self._meter.hold(window_seconds(spent, float(phase.get("hold_seconds") or 0.0), float(self.settings["interval_seconds"])) - spent)
-        end = self._end_edge(phase, start)
-        use = self._actor.take_use()
+        with self._lab.delivering(self._workload.outside if phase["kind"] in _DELIVERIES else []):
+            start = self._meter.edge()
+            changes, converged = work()
+            spent = (time.monotonic_ns() - start.t_ns) / 1e9
+            hold = window_seconds(spent, float(phase.get("hold_seconds") or 0.0), float(self.settings["interval_seconds"]))
+            self._meter.hold(hold - spent)
+            end = self._end_edge(phase, start)
+            use = self._actor.take_use()
         after = self._arm.counters() if installed else {"reconciles": {}}
         window = self._meter.window(start, end)
         entry: dict[str, Any] = {

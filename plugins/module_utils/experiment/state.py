@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..lab.api import ApiError, KubeApi
+from ..lab.existing import LABEL
 from .workload import Revision
 
 Key = tuple[str, str, str, str]
@@ -34,7 +35,7 @@ _ANNOTATIONS = (
     "deprecated.daemonset.template.generation",
     "kustomize.toolkit.fluxcd.io/",
 )
-_LABELS = ("kustomize.toolkit.fluxcd.io/",)
+_LABELS = ("kustomize.toolkit.fluxcd.io/", LABEL)
 _SPEC = {"Service": ("clusterIP", "clusterIPs")}
 
 # What stands below these is a Kubernetes quantity, which the API server writes in its own way: cpu 0.5 comes back as 500m.

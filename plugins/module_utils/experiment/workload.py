@@ -108,6 +108,8 @@ class Workload:
         self._current: dict[str, list[dict[str, Any]]] = {}
         self._number = 0
         self._count = 0
+        #: The paths of the objects that live in no namespace, Namespaces among them; known after ``adapt``.
+        self.outside: list[str] = []
 
     @property
     def current(self) -> Revision:
@@ -124,6 +126,7 @@ class Workload:
         """Give namespaced objects without a namespace that of the workload. Returns the namespaces that must be there beforehand."""
         own = {item["metadata"]["name"] for objects in self._base.values() for item in objects if item["kind"] == "Namespace"}
         needed = {NAMESPACE}
+        outside = set()
         kinds = {(entry["group_version"], entry["kind"]): entry["namespaced"] for entry in api.resources()}
         for objects in self._base.values():
             for item in objects:
@@ -135,6 +138,9 @@ class Workload:
                     )
                 if namespaced:
                     needed.add(item["metadata"].setdefault("namespace", NAMESPACE))
+                else:
+                    outside.add(api.path_for(item["apiVersion"], item["kind"], None, item["metadata"]["name"]))
+        self.outside = sorted(outside)
         return sorted(needed - own)
 
     def deploy(self) -> Revision:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..energy.cgroups import PodGroups
@@ -60,6 +61,21 @@ class BaseLab:
     def pods(self) -> PodGroups | GuestPods | None:
         """Where the CPU time of pods is read; None where no containers run."""
         return PodGroups() if self.real_pods else None
+
+    # --- what is made in it: all of this cluster goes with it, unless a provider says otherwise
+
+    def adopt(self, path: str) -> None:
+        """Take over what was just made at this path of the API."""
+
+    def refuse_taken(self, paths: Sequence[str]) -> None:
+        """Refuse what the workload would make at these paths, where somebody has it already."""
+
+    @contextlib.contextmanager
+    def delivering(self, paths: Sequence[str]) -> Iterator[None]:
+        """Around a delivery that makes objects at these paths: they are adopted after it."""
+        yield
+
+    # --- its parts
 
     def components(self) -> dict[str, ProcessIdentity]:
         """The processes of the cluster by name, as they were when it became ready."""

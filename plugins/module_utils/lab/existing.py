@@ -8,16 +8,18 @@ host, for their CPU time is read here.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
 import json
 import os
+import re
 import socket
 import subprocess
 import time
 import urllib.parse
-from collections.abc import Sequence
-from typing import Any, Callable
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable, TypeVar
 
 from ..energy.cgroups import CgroupClock, group_of
 from ..energy.clocks import ProcessClock
@@ -30,11 +32,15 @@ from .identity import ProcessIdentity, find_marked, identify, owner, pids
 from .ports import holder
 from .process import cannot_start, terminate_all
 
+Found = TypeVar("Found")
+
 LABEL = "kjoule.example/lab"
 #: The namespace that says that the cluster is taken. There is one name, so there is one lab at a time.
 CLAIM = "kjoule-lab"
 _NAMESPACES = "/api/v1/namespaces"
 _CLAIMED = f"{_NAMESPACES}/{CLAIM}"
+#: Those that every cluster has, or that Kubernetes keeps for itself.
+_SYSTEM_NAMESPACE = re.compile(rf"{_NAMESPACES}/(default|kube-.*)")
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 #: What the workload and Flux use, wherever they are.
 _WANTED_NAMESPACES = ("kjoule-apps", "flux-system")
@@ -57,7 +63,10 @@ _PROCESSES = {
 }
 
 #: Everything that a lab may have made, for the commands in messages.
-_KINDS = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings"
+_KINDS = (
+    "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,persistentvolumes,storageclasses,priorityclasses,ingressclasses,"
+    "runtimeclasses,validatingwebhookconfigurations,mutatingwebhookconfigurations"
+)
 _DAEMONS = ("kubelet", "containerd")
 #: What a cluster runs in as many pods as it likes (kubeadm: two of CoreDNS); each is a component.
 _REPLICATED = ("coredns",)
@@ -95,6 +104,7 @@ class ExistingLab(BaseLab):
         self._options = dict(options)
         self._roles: dict[str, str] = {}
         self._made: dict[str, str] = {}
+        self._expected: list[str] = []
 
     # --- life
 
@@ -132,6 +142,35 @@ class ExistingLab(BaseLab):
         made = self.api.patch(path, {"metadata": {"labels": {LABEL: self.lab_id}}})
         self._made[path] = str(made["metadata"]["uid"])
 
+    def refuse_taken(self, paths: Sequence[str]) -> None:
+        """Raise KjouleError for what is in the cluster already, and for namespaces that every cluster has: these are never the lab's."""
+        taken = [path for path in paths if _SYSTEM_NAMESPACE.fullmatch(path) or self._unless_gone(functools.partial(self.api.get, path))]
+        if taken:
+            raise KjouleError(
+                "the workload would change and remove what this lab did not make",
+                expected="a workload of namespaces, and objects outside of any, that are not in the cluster yet",
+                seen=", ".join(taken),
+                next_step="give them other names in kjoule_workload_dir, or measure with kjoule_lab: kwok; "
+                "what is nobody's any more you can remove yourself",
+            )
+
+    @contextlib.contextmanager
+    def delivering(self, paths: Sequence[str]) -> Iterator[None]:
+        """What is at these paths and is this lab's may be changed, nothing else; what is new there afterwards is this lab's.
+
+        Where the delivery breaks off, ``discard`` looks what it has made.
+        """
+        self.refuse_taken([path for path in paths if self._live(path) is None])
+        self._expected = list(paths)
+        yield
+        self._adopt_expected()
+
+    def _adopt_expected(self) -> None:
+        for path in self._expected:
+            if self._live(path) is None:
+                self._unless_gone(functools.partial(self.adopt, path))
+        self._expected = []
+
     def discard(self) -> float:
         """Remove what was adopted, wait until it is gone, and give the cluster free. Returns the seconds that took. Idempotent.
 
@@ -148,6 +187,7 @@ class ExistingLab(BaseLab):
         ]
         terminate_all(mine, DISCARD_GRACE_SECONDS)
         if self._api is not None:
+            self._adopt_expected()
             self._release_finalizers()
             self._remove([path for path in self._made if path != _CLAIMED])
             self._remove(list(self._made))  # the claim goes last: until then the cluster is not free
@@ -334,10 +374,10 @@ class ExistingLab(BaseLab):
     def _live(self, path: str) -> dict[str, Any] | None:
         """What is at ``path``, if it is what this lab made."""
         found = self._unless_gone(lambda: self.api.get(path))
-        return found if found is not None and found["metadata"]["uid"] == self._made[path] else None
+        return found if found is not None and found["metadata"]["uid"] == self._made.get(path) else None
 
     @staticmethod
-    def _unless_gone(call: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    def _unless_gone(call: Callable[[], Found]) -> Found | None:
         try:
             return call()
         except ApiError as error:

@@ -171,9 +171,6 @@ class KwokLab(BaseLab):
     def component_roles(self) -> dict[str, str]:
         return {name: role for name, (_binary, role) in _COMPONENTS.items()}
 
-    def adopt(self, path: str) -> None:
-        """Nothing to do: whatever is in this cluster goes with it."""
-
     def dead_components(self) -> list[str]:
         """Components that ran and do so no longer. Nothing restarts them."""
         return [name for name, identity in self._components.items() if not identity.alive()]

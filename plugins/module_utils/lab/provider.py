@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Callable, Protocol
 
 from ..energy.cgroups import PodGroups
@@ -53,6 +54,12 @@ class Lab(Protocol):
 
     def adopt(self, path: str) -> None:
         """Take over what was just made at this path of the API, so that ``discard`` removes it."""
+
+    def refuse_taken(self, paths: Sequence[str]) -> None:
+        """Raise KjouleError for what is at one of these paths already, where ``discard`` may remove only what the lab made."""
+
+    def delivering(self, paths: Sequence[str]) -> AbstractContextManager[None]:
+        """Around a delivery: what it makes at these paths is taken over, also where it breaks off."""
 
 
 PROVIDERS: dict[str, Callable[..., Lab]] = {"kwok": KwokLab, "existing": ExistingLab, "minikube": MinikubeLab}

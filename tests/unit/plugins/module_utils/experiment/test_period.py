@@ -26,7 +26,10 @@ for line in sys.stdin:
         pass
     print(flush=True)
 """
-KINDS = {"ConfigMap": "v1", "Service": "v1", "Deployment": "apps/v1"}
+KINDS = {"ConfigMap": "v1", "Service": "v1", "Deployment": "apps/v1", "Namespace": "v1"}
+
+
+GENERATED = {"kind": "generated", "apps": 2, "replicas": 1, "seed": 1}
 
 
 class Burner:
@@ -54,7 +57,7 @@ class StubApi:
         self.objects, self.namespaces, self.patches = {}, [], []
 
     def resources(self):
-        return [{"group_version": version, "kind": kind, "namespaced": True} for kind, version in KINDS.items()]
+        return [{"group_version": version, "kind": kind, "namespaced": kind != "Namespace"} for kind, version in KINDS.items()]
 
     def path_for(self, version, kind, namespace=None, name=None):
         return "/".join(part for part in (version, kind, namespace, name) if part)
@@ -66,7 +69,7 @@ class StubApi:
         item = {**item, "metadata": {**item["metadata"], "generation": 1, "resourceVersion": "1"}}
         replicas = item.get("spec", {}).get("replicas", 0)
         item["status"] = {"observedGeneration": 1, "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas}
-        self.objects[self.path_for(item["apiVersion"], item["kind"], item["metadata"]["namespace"], item["metadata"]["name"])] = item
+        self.objects[self.path_for(item["apiVersion"], item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"])] = item
 
     def patch(self, path, body, field_manager):
         self.patches.append((path, field_manager))
@@ -87,7 +90,7 @@ class StubLab:
     provider = "stub"
 
     def __init__(self):
-        self.api, self.etcd, self.discarded = StubApi(), Burner(), 0
+        self.api, self.etcd, self.discarded, self.deliveries = StubApi(), Burner(), 0, []
 
     def fresh(self):
         return SimpleNamespace(ready_seconds=1.23456, versions={"etcd": "3.6"})
@@ -106,6 +109,14 @@ class StubLab:
 
     def adopt(self, path):
         self.adopted = [*getattr(self, "adopted", []), path]
+
+    def refuse_taken(self, paths):
+        self.asked = paths
+
+    @contextmanager
+    def delivering(self, paths):
+        self.deliveries.append(paths)
+        yield
 
     def discard(self):
         self.discarded += 1
@@ -162,12 +173,12 @@ DAY = [
 def make(monkeypatch, tmp_path):
     labs = []
 
-    def period(scenario=DAY, arm=StubArm, checks=None):
+    def period(scenario=DAY, arm=StubArm, checks=None, workload=GENERATED):
         labs.append(StubLab())
         monkeypatch.setattr(module, "make_lab", lambda *_arguments, **_options: labs[-1])
         monkeypatch.setattr(module, "make_arm", lambda _name, surroundings: arm(surroundings))
         settings = {
-            "workload": {"kind": "generated", "apps": 2, "replicas": 1, "seed": 1},
+            "workload": workload,
             "scenario": scenario,
             "source": "estimate",
             "lab": "kwok",
@@ -293,6 +304,18 @@ def test_what_another_try_would_not_cure_is_raised_and_nothing_is_left(make):
     assert one._arm.ended == 1
     with pytest.raises(KjouleError, match="'pause', which is not known"):
         make([{"name": "a", "kind": "pause"}]).run()
+
+
+def test_the_lab_is_asked_whether_what_the_workload_makes_is_free_and_told_of_every_delivery_of_it(make):
+    objects = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "prod"}}]
+    objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "prod"}, "data": {"a": "b"}})
+    one = make(
+        [*DAY[:2], {"name": "end", "kind": "teardown", "hold_seconds": 0}],
+        workload={"kind": "manifests", "apps": [{"name": "a", "objects": objects}]},
+    )
+    assert one.run()["valid"]
+    assert one._lab.asked == ["/api/v1/namespaces/kjoule-apps", "v1/Namespace/prod"]
+    assert one._lab.deliveries == [[], [], [], ["v1/Namespace/prod"], ["v1/Namespace/prod"]]
 
 
 def threshold(fail):

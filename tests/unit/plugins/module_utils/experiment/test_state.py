@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.state import StateChecker, differs, key_of, normalise, quantity
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.workload import Revision, generated_apps
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.api import ApiError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.existing import LABEL
 
 PLURALS = {"ConfigMap": "configmaps", "Service": "services", "Deployment": "deployments", "Secret": "secrets", "Widget": "widgets"}
 _UIDS = itertools.count()
@@ -137,7 +138,7 @@ def test_labels_and_annotations_of_the_user_stay():
     item = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": "a", "annotations": {"team": "a"}, "labels": {"kustomize.toolkit.fluxcd.io/name": "x"}},
+        "metadata": {"name": "a", "annotations": {"team": "a"}, "labels": {"kustomize.toolkit.fluxcd.io/name": "x", LABEL: "r-b01-p1-a1"}},
     }
     assert normalise(item)["metadata"] == {"name": "a", "annotations": {"team": "a"}}
     assert key_of(item) == ("v1", "ConfigMap", "", "a")

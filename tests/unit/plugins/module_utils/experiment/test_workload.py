@@ -144,6 +144,9 @@ class Known:
             for version, kind, namespaced in [*kinds, ("rbac.authorization.k8s.io/v1", "ClusterRole", False)]
         ]
 
+    def path_for(self, version, kind, namespace, name):
+        return f"{version}/{kind}/{namespace}/{name}"
+
 
 def test_the_users_manifests_get_a_namespace_where_they_need_one():
     one = Workload(OWN, 1)
@@ -152,6 +155,12 @@ def test_the_users_manifests_get_a_namespace_where_they_need_one():
     assert objects["DaemonSet", "agent"]["metadata"]["namespace"] == NAMESPACE
     assert "namespace" not in objects["ClusterRole", "agent"]["metadata"]
     assert "namespace" not in OWN["apps"][1]["objects"][0]["metadata"], "the plan stays as it is"
+
+
+def test_what_the_users_manifests_have_outside_of_namespaces_is_told():
+    one = Workload(OWN, 1)
+    one.adapt(Known())
+    assert one.outside == ["rbac.authorization.k8s.io/v1/ClusterRole/None/agent", "v1/Namespace/None/shop"]
 
 
 def test_a_kind_that_the_server_does_not_know_is_named():

@@ -4,6 +4,7 @@ tests/integration/test_existing_lab.py. kubectl is a script that answers with a 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -236,6 +237,57 @@ def test_a_namespace_in_use_is_refused(cluster, make, tmp_path):
 def test_a_flux_of_somebody_else_is_refused(cluster, make, tmp_path, path):
     cluster.put(path, {"metadata": {"name": path.rsplit("/", 1)[1]}})
     refused(cluster, make(), r"Flux is installed in this cluster already, by somebody else.*flux uninstall", tmp_path)
+
+
+ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+OWN = [f"{NAMESPACES}/prod", f"{ROLES}/agent"]
+
+
+def put(cluster, *paths):
+    for path in paths:
+        cluster.put(path, {"metadata": {"name": path.rsplit("/", 1)[1]}})
+
+
+@pytest.mark.parametrize("path", [*OWN, f"{NAMESPACES}/default", f"{NAMESPACES}/kube-public", f"{NAMESPACES}/kjoule-lab"])
+def test_what_the_workload_would_make_and_somebody_has_is_refused(cluster, make, path):
+    put(cluster, *OWN)
+    lab = make()
+    lab.fresh()
+    lab.refuse_taken([f"{NAMESPACES}/shop"])
+    with pytest.raises(
+        KjouleError, match=rf"would change and remove what this lab did not make.*expected .*not in the cluster.*saw {path}\. Next: "
+    ):
+        lab.refuse_taken([f"{NAMESPACES}/shop", path])
+    lab.discard()
+    assert set(OWN) < set(cluster.objects)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_a_delivery_made_outside_of_namespaces_goes_with_the_lab_even_if_it_broke_off(cluster, make, whole):
+    lab = make()
+    lab.fresh()
+    with contextlib.suppress(RuntimeError), lab.delivering(OWN):
+        put(cluster, OWN[0])
+        if not whole:
+            raise RuntimeError("kubectl apply failed")
+        put(cluster, OWN[1])
+    if whole:
+        assert cluster.objects[OWN[1]]["metadata"]["labels"] == {existing.LABEL: "one"}
+        with lab.delivering(OWN):  # an update of what is the lab's
+            put(cluster, OWN[0])  # removed and made again by the arm
+    lab.discard()
+    assert [path for path in OWN if path in cluster.objects] == []
+
+
+def test_what_others_make_where_the_lab_has_not_delivered_yet_is_neither_changed_nor_removed(cluster, make):
+    lab = make()
+    lab.fresh()
+    lab.refuse_taken(OWN)
+    put(cluster, OWN[0])
+    with pytest.raises(KjouleError, match="saw /api/v1/namespaces/prod"), lab.delivering(OWN):
+        raise AssertionError("delivered")
+    lab.discard()
+    assert OWN[0] in cluster.objects
 
 
 def test_two_labs_at_once_are_refused(cluster, make, tmp_path):
