@@ -122,6 +122,18 @@ def test_a_workload_that_would_change_what_is_there_is_refused_before_anything_i
     finally:
         if there is not None:
             cluster.api.delete(f"{path}/{name}")
+            wait_until(lambda: name not in {item["metadata"]["name"] for item in cluster.api.list(path)["items"]})
+
+
+def test_a_cluster_of_two_nodes_is_left_alone(cluster, tmp_path):
+    cluster.api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "second"}})
+    before = content(cluster)
+    try:
+        with pytest.raises(KjouleError, match="expected one node, saw 2 nodes: node-000000, second"):
+            ExistingLab(binaries(), str(tmp_path), lab_id="two", options=options(cluster)).fresh()
+        assert content(cluster) == before
+    finally:
+        cluster.api.delete("/api/v1/nodes/second")
 
 
 def test_a_cluster_that_is_not_the_confirmed_one_is_left_alone(cluster, tmp_path):

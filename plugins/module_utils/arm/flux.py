@@ -25,6 +25,7 @@ from ..energy.clocks import ProcessClock
 from ..energy.meter import Clock
 from ..errors import KjouleError, PeriodInvalid
 from ..experiment.workload import Revision, write_app
+from ..lab.api import condition
 from ..lab.ports import free_ports
 from ..lab.process import ManagedProcess, spawn
 from . import git_server
@@ -262,7 +263,7 @@ class FluxArm:
     def _wait_established(self) -> None:
         def established() -> bool:
             items = self._s.lab.api.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").get("items") or []
-            return bool(items) and all(_condition(item, "Established")[0] == "True" for item in items)
+            return bool(items) and all(condition(item, "Established")[0] == "True" for item in items)
 
         self._wait("the custom resource definitions are established", established, None)
 
@@ -319,7 +320,7 @@ class FluxArm:
 
     def _fetched(self) -> bool:
         items = self._s.lab.api.list(_SOURCE).get("items") or []
-        return len(items) == len({FLEET, *self._sources}) and all(_condition(item, "Ready")[0] == "True" for item in items)
+        return len(items) == len({FLEET, *self._sources}) and all(condition(item, "Ready")[0] == "True" for item in items)
 
     # --- parts
 
@@ -410,7 +411,7 @@ class FluxArm:
     def _settled(self, seen: dict[str, dict[str, Any]], commits: dict[str, str]) -> bool:
         for name, item in seen.items():
             commit = commits[self._kustomizations.get(name, FLEET)]
-            status, reason, message = _condition(item, "Ready")
+            status, reason, message = condition(item, "Ready")
             attempted = str((item.get("status") or {}).get("lastAttemptedRevision") or "")
             if name in self._kustomizations and status == "False" and reason in _REFUSED and attempted.endswith(commit):
                 raise KjouleError(
@@ -423,7 +424,7 @@ class FluxArm:
         for name, item in seen.items():
             state = item.get("status") or {}
             applied = str(state.get("lastAppliedRevision") or "").endswith(commits[self._kustomizations[name]])
-            if not applied or _condition(item, "Ready")[0] != "True":
+            if not applied or condition(item, "Ready")[0] != "True":
                 return False
             if state.get("observedGeneration") != item["metadata"].get("generation"):
                 return False
@@ -432,7 +433,7 @@ class FluxArm:
     def _messages(self, seen: dict[str, dict[str, Any]]) -> str:
         texts = []
         for name, item in sorted(seen.items()):
-            status, reason, message = _condition(item, "Ready")
+            status, reason, message = condition(item, "Ready")
             if status != "True":
                 texts.append(f"{name}: {reason} {message}"[:300])
         return "; ".join(texts[:3])
@@ -464,11 +465,3 @@ class FluxArm:
                 return str(answer.read().decode("utf-8", "replace"))
         except (OSError, http.client.HTTPException):
             return ""
-
-
-def _condition(item: dict[str, Any], kind: str) -> tuple[str, str, str]:
-    """Status, reason and message of one condition; empty texts when it is not there."""
-    for condition in (item.get("status") or {}).get("conditions") or []:
-        if condition.get("type") == kind:
-            return str(condition.get("status") or ""), str(condition.get("reason") or ""), str(condition.get("message") or "")
-    return "", "", ""

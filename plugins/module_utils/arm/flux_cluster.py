@@ -23,6 +23,7 @@ from ..energy.meter import Clock
 from ..errors import KjouleError
 from ..lab.api import ApiError
 from ..lab.images import refuse_missing_images
+from ..lab.nodes import only_node
 from .base import Surroundings
 from .flux import CONTROLLERS, NAMESPACE, FluxArm
 
@@ -67,19 +68,16 @@ class FluxClusterArm(FluxArm):
 
     def _node_address(self) -> str:
         """The address of the one node, which has to be this host: that is where the git server runs."""
-        nodes = self._s.lab.api.list("/api/v1/nodes").get("items") or []
+        node = only_node(self._s.lab.api)
         addresses = [
-            str(address["address"])
-            for node in nodes
-            for address in (node.get("status") or {}).get("addresses") or []
-            if address.get("type") == "InternalIP"
+            str(address["address"]) for address in (node.get("status") or {}).get("addresses") or [] if address.get("type") == "InternalIP"
         ]
-        if len(nodes) != 1 or not addresses:
+        if not addresses:
             raise KjouleError(
-                "Flux in the cluster is measured on a cluster of one node",
-                expected="one node with an InternalIP, this host",
-                seen=f"{len(nodes)} nodes, addresses {', '.join(addresses) or 'none'}",
-                next_step="set kjoule_flux_place: host, or measure a cluster of one node",
+                "the node has no address at which Flux could fetch from this host",
+                expected="an InternalIP",
+                seen=f"none of {node['metadata']['name']}",
+                next_step="set kjoule_flux_place: host",
             )
         return addresses[0]
 

@@ -388,6 +388,14 @@ class KubeApi:
         )
 
 
+def condition(item: Json, kind: str) -> tuple[str, str, str]:
+    """Status, reason and message of one condition of an object; empty texts when it is not there."""
+    for entry in (item.get("status") or {}).get("conditions") or []:
+        if entry.get("type") == kind:
+            return str(entry.get("status") or ""), str(entry.get("reason") or ""), str(entry.get("message") or "")
+    return "", "", ""
+
+
 def _object(answer: Answer) -> Json:
     if not isinstance(answer, dict):
         raise KjouleError(

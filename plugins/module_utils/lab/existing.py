@@ -29,6 +29,7 @@ from .api import ApiError, KubeApi
 from .base import DISCARD_GRACE_SECONDS, READY_TIMEOUT_SECONDS, BaseLab, LabInfo
 from .directory import create_lab_directory, remove_lab_directory, write_private
 from .identity import ProcessIdentity, find_marked, identify, owner, pids
+from .nodes import not_ready, only_node
 from .ports import holder
 from .process import cannot_start, terminate_all
 
@@ -112,7 +113,8 @@ class ExistingLab(BaseLab):
         """Claim the cluster and return when it is ready for a lab.
 
         Raises KjouleError, with nothing changed, for a cluster that is another than the one that was confirmed, that does not answer, that
-        does not run on this host, that has another lab in it, or the namespaces or the Flux of somebody else.
+        has not one node which is ready, that does not run on this host, that has another lab in it, or the namespaces or the Flux of
+        somebody else.
         """
         begin = time.monotonic()
         self.directory = create_lab_directory(self.state_dir, self.lab_id)
@@ -127,6 +129,7 @@ class ExistingLab(BaseLab):
             self._api = KubeApi.from_kubeconfig_json(config, timeout=_REQUEST_SECONDS)
             server = str(config["clusters"][0]["cluster"]["server"])
             self._wait_ready(server, begin + self.ready_timeout)
+            self._wait_node(begin + self.ready_timeout)
             self._find_processes(server)
             self._refuse_what_is_in_use()
             self._claim()
@@ -259,6 +262,17 @@ class ExistingLab(BaseLab):
                 )
             time.sleep(0.2)
         self.versions = {"kube-apiserver": str(self.api.get("/version")["gitVersion"]).lstrip("v")}
+
+    def _wait_node(self, deadline: float) -> None:
+        while reason := not_ready(only_node(self.api)):
+            if time.monotonic() > deadline:
+                raise KjouleError(
+                    "the node of the cluster is not ready",
+                    expected=f"the condition Ready within {self.ready_timeout:g} s",
+                    seen=reason,
+                    next_step="look at its kubelet: kubectl describe node",
+                )
+            time.sleep(0.2)
 
     def _find_processes(self, server: str) -> None:
         """The cluster's processes on this host: the API server by the port, the others by their names."""

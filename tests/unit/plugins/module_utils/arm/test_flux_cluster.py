@@ -145,9 +145,15 @@ def test_with_several_repositories_each_is_fetched_under_that_name_and_none_with
 
 @pytest.mark.parametrize("nodes", [0, 2])
 def test_a_cluster_of_other_than_one_node_is_refused(tmp_path, nodes):
-    node = {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.7"}]}}
+    node = {"metadata": {"name": "n"}, "status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]}}
     api = SimpleNamespace(list=lambda path: {"items": [node] * nodes})
-    with pytest.raises(KjouleError, match=f"cluster of one node.*saw {nodes} nodes"):
+    with pytest.raises(KjouleError, match=f"expected one node, saw {'2 nodes: n, n' if nodes else 'none'}"):
+        arm(tmp_path, api)._node_address()
+
+
+def test_a_node_without_an_address_is_refused(tmp_path):
+    api = SimpleNamespace(list=lambda path: {"items": [{"metadata": {"name": "n"}}]})
+    with pytest.raises(KjouleError, match=r"no address.*expected an InternalIP, saw none of n\. Next: set kjoule_flux_place: host"):
         arm(tmp_path, api)._node_address()
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
@@ -16,6 +17,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.lab import existing
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.api import ApiError
 
 NAMESPACES = "/api/v1/namespaces"
+NODES = "/api/v1/nodes"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CONFIG = {
     "contexts": [{"name": "admin@lab", "context": {"cluster": "lab", "user": "admin"}}],
@@ -32,6 +34,7 @@ class Cluster:
         self.stuck = set()
         self.answers = True
         self.number = 0
+        self.put(f"{NODES}/n1", {"metadata": {"name": "n1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
         for name in ("default", "kube-system"):
             self.put(f"{NAMESPACES}/{name}", {"metadata": {"name": name}})
 
@@ -187,6 +190,30 @@ def test_a_kubeconfig_that_is_not_there_is_told(cluster, make, tmp_path):
 def test_a_cluster_that_is_stopped_is_told(cluster, make, tmp_path):
     cluster.answers = False
     refused(cluster, make(), r"https://127\.0\.0\.1:6443 is not ready.*within 0\.3 s.*start it", tmp_path)
+
+
+def test_a_cluster_of_several_nodes_is_refused_and_they_are_named(cluster, make, tmp_path):
+    put(cluster, f"{NODES}/n2")
+    refused(cluster, make(), r"has one node: .*expected one node, saw 2 nodes: n1, n2\. Next: .*kubectl delete node", tmp_path)
+    cluster.objects = {path: item for path, item in cluster.objects.items() if not path.startswith(NODES)}
+    refused(cluster, make(), r"expected one node, saw none", tmp_path)
+
+
+def test_a_node_that_does_not_become_ready_is_refused_with_what_it_lacks(cluster, make, tmp_path):
+    ready = cluster.objects[f"{NODES}/n1"]["status"]["conditions"][0]
+    ready.update(status="False", reason="KubeletNotReady", message="no network plugin")
+    refused(
+        cluster,
+        make(),
+        r"not ready: .*within 0\.3 s, saw n1: Ready False KubeletNotReady no network plugin\. Next: .*describe node",
+        tmp_path,
+    )
+    timer = threading.Timer(0.1, ready.update, [], {"status": "True"})
+    timer.start()
+    lab = make()
+    lab.fresh()
+    timer.join()
+    lab.discard()
 
 
 def test_a_control_plane_elsewhere_is_refused(cluster, make, tmp_path, monkeypatch):
