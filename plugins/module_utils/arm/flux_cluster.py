@@ -21,7 +21,7 @@ from typing import Any
 from ..energy.cgroups import CgroupClock, PodGroups
 from ..energy.meter import Clock
 from ..errors import KjouleError
-from ..lab.api import ApiError
+from ..lab.api import ApiError, patiently
 from ..lab.images import refuse_missing_images
 from ..lab.nodes import only_node
 from .base import Surroundings
@@ -60,7 +60,7 @@ class FluxClusterArm(FluxArm):
         """End the controllers first: one that runs would put its finalizers back on what the lab is about to remove."""
         try:
             if self._applied:
-                self._remove_controllers()
+                patiently(self._s.lab.api, self._remove_controllers, self._s.timeout_seconds)
         finally:
             super().uninstall()
 

@@ -141,6 +141,7 @@ class Period:
             "leftovers": [],
             "error": None,
         }
+        fatal: KjouleError | None = None
         try:
             record["checks"]["before"] = self._quiet.before()
             loud = failures(record["checks"]["before"])
@@ -151,12 +152,13 @@ class Period:
             # What fails after a component has ended (kubectl, git push, a request) fails for that reason: say which component it was.
             dead = self._dead()
             if not dead and not isinstance(error, (PeriodInvalid, ApiUnavailable)):
+                fatal = error
                 raise
             record["valid"] = False
             record["reasons"].append(f"{', '.join(dead)} ended during the period" if dead else str(error))
             record["error"] = str(error)
         finally:
-            record["lab"]["discard_seconds"] = round(self.end(), 3)
+            self._end_and_tell(record, fatal)
         record["samples"] = self._meter.samples()
         record["checks"]["after"] = self._quiet.after(record["phases"], record["samples"]["t_ns"])
         loud = failures(record["checks"]["after"])
@@ -170,6 +172,18 @@ class Period:
         record["finished_unix"] = round(time.time(), 3)
         record["seconds"] = round(time.monotonic() - begin, 3)
         return record
+
+    def _end_and_tell(self, record: dict[str, Any], fatal: KjouleError | None) -> None:
+        """End it. Where that fails, why the period failed before is told as well, and a period that is invalid stays a record."""
+        try:
+            record["lab"]["discard_seconds"] = round(self.end(), 3)
+        except KjouleError as error:
+            if fatal is not None:
+                raise KjouleError(_both(fatal, error)) from error
+            if record["valid"]:
+                raise
+            record["reasons"].append(str(error))
+            record["error"] = _both(record["error"], error)
 
     def end(self) -> float:
         """End what the period started and remove its lab; returns the seconds that the lab took. Idempotent."""
@@ -339,6 +353,10 @@ class Period:
             body = {name: value for name, value in item.items() if name in ("spec", "data")}
             api.patch(path, body, field_manager="somebody")
         return len(edited)
+
+
+def _both(first: object, second: object) -> str:
+    return f"{str(first).rstrip('.')}. After that: {second}"
 
 
 def window_seconds(spent_seconds: float, hold_seconds: float, interval_seconds: float) -> float:

@@ -84,9 +84,16 @@ def _locked_period(
             header = _header(plan, binaries, host, period.source_description)
         else:
             _check_source(header["source"], period.source_description)
+    except BaseException:
+        period.end()
+        raise
+    try:
         record = period.run()
-    finally:
+    except KjouleError:
+        raise  # it has ended, or has said what of it stays
+    except BaseException:
         period.end()  # once more, for a signal that came while it was ending; there is no second signal
+        raise
     record["leftovers"] = leftovers
     if controller_lives(controller) is False:
         raise Interrupted("its ansible-playbook ended")

@@ -17,16 +17,18 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from typing import Any, Union
+from typing import Any, Callable, TypeVar, Union
 
 from ..errors import KjouleError
 
 Json = dict[str, Any]
 Resources = list[Json]
 Answer = Union[Json, str]
+Result = TypeVar("Result")
 
 #: How long a server may ask to be asked again, as it does while the storage of a new kind begins.
 BUSY_SECONDS = 30.0
+PAUSE_SECONDS = 0.2
 
 _JSON = "application/json"
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
@@ -386,6 +388,24 @@ class KubeApi:
             f"the API server does not know {kind} of {api_version}",
             next_step="check apiVersion and kind; for a custom resource apply its CustomResourceDefinition first and wait for Established",
         )
+
+
+def patiently(api: KubeApi, call: Callable[[], Result], seconds: float) -> Result:
+    """Make a call that may be made twice, again and again until the API server is ready and answers it, for ``seconds`` at most.
+
+    Raises ApiUnavailable when it does not by then; what the server refuses is raised at once.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if api.ready():
+                return call()
+            silence = ApiUnavailable("the API server is not ready", expected=f"ok from /readyz within {seconds:g} s", next_step=_LOOK)
+        except ApiUnavailable as error:
+            silence = error
+        if time.monotonic() > deadline:
+            raise silence
+        time.sleep(PAUSE_SECONDS)
 
 
 def condition(item: Json, kind: str) -> tuple[str, str, str]:

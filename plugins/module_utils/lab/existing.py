@@ -25,7 +25,7 @@ from ..energy.cgroups import CgroupClock, group_of
 from ..energy.clocks import ProcessClock
 from ..energy.meter import Clock
 from ..errors import KjouleError
-from .api import ApiError, KubeApi
+from .api import ApiError, ApiUnavailable, KubeApi, patiently
 from .base import DISCARD_GRACE_SECONDS, READY_TIMEOUT_SECONDS, BaseLab, LabInfo
 from .directory import create_lab_directory, remove_lab_directory, write_private
 from .identity import ProcessIdentity, find_marked, identify, owner, pids
@@ -177,7 +177,7 @@ class ExistingLab(BaseLab):
     def discard(self) -> float:
         """Remove what was adopted, wait until it is gone, and give the cluster free. Returns the seconds that took. Idempotent.
 
-        Raises KjouleError for what stays; nothing that this lab did not make is touched.
+        An API server that is away is waited for. Raises KjouleError for what stays; nothing that this lab did not make is touched.
         """
         begin = time.monotonic()
         if not self._started:
@@ -189,13 +189,19 @@ class ExistingLab(BaseLab):
             if not process.owner_alive or (process.owner_pid, process.owner_start_ticks) == (me.pid, me.start_ticks)
         ]
         terminate_all(mine, DISCARD_GRACE_SECONDS)
-        if self._api is not None:
-            self._adopt_expected()
-            self._release_finalizers()
-            self._remove([path for path in self._made if path != _CLAIMED])
-            self._remove(list(self._made))  # the claim goes last: until then the cluster is not free
-            self._api.close()
-        remove_lab_directory(self.directory)
+        try:
+            if self._made or self._expected:
+                patiently(self.api, self._give_free, self.ready_timeout)
+        except ApiUnavailable as error:
+            raise KjouleError(
+                f"what the lab {self.lab_id} made in the cluster cannot be removed, for its API server is away",
+                seen=f"{error.seen or error.what}; left are {', '.join(self._made)}",
+                next_step=f"start the cluster, then: kubectl delete {_KINDS} -l {LABEL}={self.lab_id}",
+            ) from error
+        finally:
+            if self._api is not None:
+                self._api.close()
+            remove_lab_directory(self.directory)  # in any case: the kubeconfig in it may be an administrator's
         self._started = False
         self._api = None
         self._components = {}
@@ -367,6 +373,12 @@ class ExistingLab(BaseLab):
         self._made[_CLAIMED] = str(made["metadata"]["uid"])
 
     # --- removing
+
+    def _give_free(self) -> None:
+        self._adopt_expected()
+        self._release_finalizers()
+        self._remove([path for path in self._made if path != _CLAIMED])
+        self._remove(list(self._made))  # the claim goes last: until then the cluster is not free
 
     def _release_finalizers(self) -> None:
         """Flux's own objects wait for a controller that does not run any more."""

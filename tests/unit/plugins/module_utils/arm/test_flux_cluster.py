@@ -189,7 +189,8 @@ def test_metrics_come_through_the_api_server(tmp_path):
 
 def test_the_controllers_end_before_the_lab_takes_their_objects_away(tmp_path):
     deleted, listed = [], [[{}], []]
-    api = SimpleNamespace(delete=deleted.append, list=lambda path: {"items": listed.pop(0)})
+    answers = iter([False, True])  # away for a moment
+    api = SimpleNamespace(delete=deleted.append, list=lambda path: {"items": listed.pop(0)}, ready=lambda: next(answers))
     one = arm(tmp_path, api, timeout_seconds=5.0)
     one.uninstall()
     assert deleted == []
@@ -197,3 +198,4 @@ def test_the_controllers_end_before_the_lab_takes_their_objects_away(tmp_path):
     one.uninstall()
     assert [path.rsplit("/", 1)[1] for path in deleted] == ["source-controller", "kustomize-controller"]
     assert listed == []
+    assert next(answers, None) is None

@@ -318,6 +318,44 @@ def test_the_lab_is_asked_whether_what_the_workload_makes_is_free_and_told_of_ev
     assert one._lab.deliveries == [[], [], [], ["v1/Namespace/prod"], ["v1/Namespace/prod"]]
 
 
+@pytest.fixture
+def end_that_fails(monkeypatch):
+    def fail(self):
+        self.discarded += 1
+        self.etcd.kill()
+        if self.discarded == 1:
+            raise KjouleError("the namespace prod stays", next_step="kubectl delete")
+
+    monkeypatch.setattr(StubLab, "discard", fail)
+
+
+def test_why_a_period_is_invalid_is_told_as_well_as_what_of_it_stays(make, end_that_fails):
+    class Silent(StubArm):
+        def deliver(self, revision):
+            raise ApiUnavailable("the API server cannot be reached")
+
+    record = make(arm=Silent).run()
+    assert not record["valid"]
+    assert record["reasons"] == ["the API server cannot be reached", "the namespace prod stays. Next: kubectl delete"]
+    assert record["error"] == "the API server cannot be reached. After that: the namespace prod stays. Next: kubectl delete"
+
+
+def test_why_a_period_cannot_be_measured_is_told_as_well_as_what_of_it_stays(make, end_that_fails):
+    class Refusing(StubArm):
+        def deliver(self, revision):
+            raise KjouleError("kubectl apply failed", seen="Invalid value")
+
+    with pytest.raises(
+        KjouleError, match=r"^kubectl apply failed: saw Invalid value\. After that: the namespace prod stays\. Next: kubectl delete$"
+    ):
+        make(arm=Refusing).run()
+
+
+def test_a_period_that_was_valid_fails_with_what_of_it_stays(make, end_that_fails):
+    with pytest.raises(KjouleError, match=r"^the namespace prod stays\. Next: "):
+        make(DAY[:1]).run()
+
+
 def threshold(fail):
     return {"unit": "MiB free", "worse": "below", "warn": None, "fail": fail, "advice": ""}
 

@@ -175,6 +175,14 @@ def test_an_error_leaves_no_record_and_lets_go_of_the_host(tmp_path, measure, st
     assert is_free(tmp_path, controller)
 
 
+def test_the_record_of_an_invalid_period_of_which_something_stays_is_written(tmp_path, measure, stub, monkeypatch):
+    def end(self):
+        raise KjouleError("the API server is away")
+
+    monkeypatch.setattr(stub, "end", end)
+    assert measure()[1] == lines(tmp_path)[1]
+
+
 def test_the_record_of_a_controller_that_has_ended_is_not_kept(tmp_path, measure, stub, controller, monkeypatch):
     monkeypatch.setattr(runner, "controller_lives", lambda _controller: False)
     with pytest.raises(KjouleError, match=r"was interrupted.*ansible-playbook ended"):

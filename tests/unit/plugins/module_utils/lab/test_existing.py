@@ -13,8 +13,8 @@ import threading
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.module_utils.lab import existing
-from ansible_collections.kjoule.bench.plugins.module_utils.lab.api import ApiError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab import api, existing
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.api import ApiError, ApiUnavailable
 
 NAMESPACES = "/api/v1/namespaces"
 NODES = "/api/v1/nodes"
@@ -34,6 +34,7 @@ class Cluster:
         self.stuck = set()
         self.answers = True
         self.number = 0
+        self.unready = self.silent = 0  # so many answers of /readyz, and to requests for an object, are still to fail
         self.put(f"{NODES}/n1", {"metadata": {"name": "n1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
         for name in ("default", "kube-system"):
             self.put(f"{NAMESPACES}/{name}", {"metadata": {"name": name}})
@@ -45,7 +46,8 @@ class Cluster:
         return obj
 
     def ready(self):
-        return self.answers
+        self.unready -= 1
+        return self.answers and self.unready < 0
 
     def close(self):
         """Has nothing to close."""
@@ -57,6 +59,9 @@ class Cluster:
     def get(self, path):
         if path == "/version":
             return {"gitVersion": "v1.36.1"}
+        self.silent -= 1
+        if self.silent >= 0:
+            raise ApiUnavailable("the API server cannot be reached", seen="ConnectionRefusedError")
         if path not in self.objects:
             raise ApiError("no", status=404, reason="NotFound", body="")
         return self.objects[path]
@@ -166,6 +171,33 @@ def test_what_does_not_go_away_is_told_and_tried_again(cluster, make):
         lab.discard()
     assert "kjoule-lab" in cluster.namespaces  # not free yet
     cluster.stuck = set()
+    lab.discard()
+    assert cluster.namespaces == {"default", "kube-system"}
+
+
+def test_an_api_server_that_is_away_for_a_moment_is_waited_for_at_the_end(cluster, make, tmp_path, monkeypatch):
+    monkeypatch.setattr(api, "PAUSE_SECONDS", 0.01)
+    lab = make()
+    lab.fresh()
+    put(cluster, f"{NAMESPACES}/kjoule-apps")
+    lab.adopt(f"{NAMESPACES}/kjoule-apps")
+    cluster.unready, cluster.silent = 3, 1
+    lab.discard()
+    assert cluster.namespaces == {"default", "kube-system"}
+    assert left(tmp_path) == []
+
+
+def test_what_stays_in_a_cluster_that_is_down_is_told_and_the_kubeconfig_does_not_stay(cluster, make, tmp_path, monkeypatch):
+    monkeypatch.setattr(api, "PAUSE_SECONDS", 0.01)
+    lab = make()
+    lab.fresh()
+    cluster.silent = 10**6
+    with pytest.raises(
+        KjouleError, match=r"the lab one made.*its API server is away: saw Conn.*; left are /api/v1/namespaces/kjoule-lab\. Next: .*=one"
+    ):
+        lab.discard()
+    assert left(tmp_path) == []
+    cluster.silent = 0
     lab.discard()
     assert cluster.namespaces == {"default", "kube-system"}
 
