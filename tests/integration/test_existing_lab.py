@@ -35,6 +35,12 @@ def cluster(tmp_path_factory):
         yield lab
 
 
+@pytest.fixture(autouse=True)
+def whoever_runs_the_tests(monkeypatch):
+    """The cluster's processes are theirs."""
+    monkeypatch.setattr(ExistingLab, "needs_root", False)
+
+
 def content(cluster: KwokLab) -> dict[str, list[tuple[str, str]]]:
     """Names and uids of what a lab could leave behind."""
     found = {}

@@ -37,6 +37,12 @@ def cluster(tmp_path_factory):
         yield lab
 
 
+@pytest.fixture(autouse=True)
+def whoever_runs_the_tests(monkeypatch):
+    """The cluster's processes are theirs."""
+    monkeypatch.setattr(ExistingLab, "needs_root", False)
+
+
 @pytest.fixture
 def manifests(tmp_path):
     """The Deployments of the controllers as their modules hold them; they are there where the controllers were built."""

@@ -13,6 +13,7 @@ import functools
 import ipaddress
 import json
 import os
+import pwd
 import re
 import socket
 import subprocess
@@ -83,6 +84,8 @@ class ExistingLab(BaseLab):
     """
 
     provider = "existing"
+    #: Only root may ask which process holds a port, and what the processes of others execute.
+    needs_root = True
 
     def __init__(
         self,
@@ -112,11 +115,13 @@ class ExistingLab(BaseLab):
     def fresh(self) -> LabInfo:
         """Claim the cluster and return when it is ready for a lab.
 
-        Raises KjouleError, with nothing changed, for a cluster that is another than the one that was confirmed, that does not answer, that
-        has not one node which is ready, that does not run on this host, that has another lab in it, or the namespaces or the Flux of
-        somebody else.
+        Raises KjouleError, with nothing changed, for another user than root (where ``needs_root``), for a cluster that is another than the
+        one that was confirmed, that does not answer, that has not one node which is ready, that does not run on this host, that has
+        another lab in it, or the namespaces or the Flux of somebody else.
         """
         begin = time.monotonic()
+        if self.needs_root:
+            _check_root(self.provider)
         self.directory = create_lab_directory(self.state_dir, self.lab_id)
         self._started = True
         try:
@@ -432,6 +437,20 @@ class ExistingLab(BaseLab):
                 )
             paths = left
             time.sleep(0.1)
+
+
+def _check_root(provider: str) -> None:
+    if os.geteuid() != 0:
+        try:
+            name = pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:
+            name = f"user id {os.geteuid()}"
+        raise KjouleError(
+            f"the lab {provider} reads the processes of the cluster, which are other users'",
+            expected="root",
+            seen=name,
+            next_step="connect as root, or set ansible_become: true for the host",
+        )
 
 
 def _is_here(host: str) -> bool:

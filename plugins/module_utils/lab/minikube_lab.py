@@ -33,6 +33,7 @@ class MinikubeLab(ExistingLab):
         home = options.get("home") or "~/.local/state/kjoule/minikube"
         self._minikube = Minikube(binaries.get("minikube") or "minikube", binaries["kubectl"], home, profile)
         self._driver = driver
+        self.needs_root = driver != "kvm2"  # the machine is found by its command line, and that anyone may read
         cluster = {"kubeconfig": self._minikube.kubeconfig, "context": profile, "confirm": profile}
         super().__init__(binaries, state_dir, options=cluster, **kwargs)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import subprocess
 import sys
 import threading
@@ -90,6 +91,7 @@ class Cluster:
 def cluster(monkeypatch):
     world = Cluster()
     monkeypatch.setattr(existing.KubeApi, "from_kubeconfig_json", lambda _config, **_options: world)
+    monkeypatch.setattr(existing.os, "geteuid", lambda: 0)
     monkeypatch.setattr(existing, "holder", lambda _port: (os.getpid(), "kube-apiserver"))
     monkeypatch.setattr(existing, "pids", lambda: iter([os.getpid()]))
     monkeypatch.setattr(existing, "identify", lambda pid: existing.ProcessIdentity(pid, 1, "/usr/bin/kube-apiserver"))
@@ -208,6 +210,12 @@ def refused(cluster, lab, says, tmp_path):
         lab.fresh()
     assert json.dumps(cluster.objects, sort_keys=True) == before
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(("uid", "name"), [(pwd.getpwnam("nobody").pw_uid, "nobody"), (4242424, "user id 4242424")])
+def test_another_user_than_root_is_told_so_before_anything_else(cluster, make, tmp_path, monkeypatch, uid, name):
+    monkeypatch.setattr(existing.os, "geteuid", lambda: uid)
+    refused(cluster, make(confirm="other"), rf"expected root, saw {name}\. Next: connect as root, or set ansible_become: true", tmp_path)
 
 
 def test_a_kubeconfig_that_leads_elsewhere_is_refused_with_where(cluster, make, tmp_path):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 
@@ -51,8 +52,16 @@ def test_a_profile_that_somebody_else_made_is_not_measured(double):
     assert not (double.folder / "state" / "labs" / "a").exists()
 
 
-def test_a_cluster_of_another_driver_is_refused(double):
+@pytest.mark.parametrize(("driver", "says"), [("none", "saw nobody"), ("docker", "saw nobody"), ("kvm2", "saw absent")])
+def test_root_is_asked_for_where_the_processes_of_the_node_are_read(double, monkeypatch, driver, says):
+    monkeypatch.setattr(os, "geteuid", lambda: pwd.getpwnam("nobody").pw_uid)
+    with pytest.raises(KjouleError, match=says):
+        lab(double, driver).fresh()
+
+
+def test_a_cluster_of_another_driver_is_refused(double, monkeypatch):
     make(double, "started")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(KjouleError, match="made by another driver: expected docker, saw kvm2"):
         lab(double, "docker").fresh()
 
