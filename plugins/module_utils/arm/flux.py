@@ -26,6 +26,7 @@ from ..energy.meter import Clock
 from ..errors import KjouleError, PeriodInvalid
 from ..experiment.workload import Revision, write_app
 from ..lab.api import condition
+from ..lab.existing import FLUX_GROUP
 from ..lab.ports import free_ports
 from ..lab.process import ManagedProcess, spawn
 from . import git_server
@@ -261,11 +262,17 @@ class FluxArm:
         self._wait_established()
 
     def _wait_established(self) -> None:
+        """Wait for Flux's own definitions; what others of the cluster lack is not this arm's."""
+        lacking = ["all of them"]
+
         def established() -> bool:
             items = self._s.lab.api.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").get("items") or []
-            return bool(items) and all(condition(item, "Established")[0] == "True" for item in items)
+            ours = [item for item in items if item["metadata"]["name"].endswith(FLUX_GROUP)]
+            if ours:
+                lacking[:] = [_lack(item) for item in ours if condition(item, "Established")[0] != "True"]
+            return not lacking
 
-        self._wait("the custom resource definitions are established", established, None)
+        self._wait("Flux's custom resource definitions are established", established, None, lacking)
 
     def _start_controllers(self) -> None:
         ports = self._ports
@@ -438,7 +445,7 @@ class FluxArm:
                 texts.append(f"{name}: {reason} {message}"[:300])
         return "; ".join(texts[:3])
 
-    def _wait(self, what: str, check: Callable[[], bool], process: str | None) -> None:
+    def _wait(self, what: str, check: Callable[[], bool], process: str | None, lacking: Sequence[str] = ()) -> None:
         deadline = time.monotonic() + self._s.timeout_seconds
         while True:
             begin = time.monotonic()
@@ -452,7 +459,12 @@ class FluxArm:
                 )
             if time.monotonic() > deadline:
                 tail = managed.log_tail(5) if managed else ""
-                raise KjouleError(f"waited in vain until {what}", expected=f"at most {self._s.timeout_seconds:g} s", seen=tail or None)
+                raise KjouleError(
+                    f"waited in vain until {what}",
+                    expected=f"at most {self._s.timeout_seconds:g} s",
+                    seen=tail or ", ".join(lacking) or None,
+                    next_step="kubectl describe what is named; give more time with kjoule_timeout" if lacking else None,
+                )
             # Never longer at asking than at waiting: a slow host has better things to do until it is ready.
             time.sleep(max(0.03, time.monotonic() - begin))
 
@@ -465,3 +477,8 @@ class FluxArm:
                 return str(answer.read().decode("utf-8", "replace"))
         except (OSError, http.client.HTTPException):
             return ""
+
+
+def _lack(definition: dict[str, Any]) -> str:
+    _status, reason, message = condition(definition, "Established")
+    return " ".join(part for part in (definition["metadata"]["name"], reason, message) if part)

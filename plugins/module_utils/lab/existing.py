@@ -46,7 +46,8 @@ _SYSTEM_NAMESPACE = re.compile(rf"{_NAMESPACES}/(default|kube-.*)")
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 #: What the workload and Flux use, wherever they are.
 _WANTED_NAMESPACES = ("kjoule-apps", "flux-system")
-_FLUX_GROUP = ".toolkit.fluxcd.io"
+#: What the names of Flux's definitions end in.
+FLUX_GROUP = ".toolkit.fluxcd.io"
 #: What Flux's manifests call its rights. They stay where only its namespace and its definitions were removed.
 _FLUX_RIGHTS = "-flux-system"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -349,7 +350,7 @@ class ExistingLab(BaseLab):
             )
         taken = [name for name in _WANTED_NAMESPACES if name in there]
         definitions = [item["metadata"]["name"] for item in self.api.list(_CRDS).get("items") or []]
-        flux = [name for name in definitions if name.endswith(_FLUX_GROUP)]
+        flux = [name for name in definitions if name.endswith(FLUX_GROUP)]
         for kind in ("ClusterRole", "ClusterRoleBinding"):
             found = self.api.list(f"{_RBAC}/{kind.lower()}s").get("items") or []
             flux += [f"{kind} {item['metadata']['name']}" for item in found if item["metadata"]["name"].endswith(_FLUX_RIGHTS)]

@@ -394,3 +394,34 @@ def test_a_controller_that_cannot_be_counted_makes_the_period_invalid(make, metr
     arm._ports = {"source-metrics": metrics_port, "kustomize-metrics": free_ports(["none"])["none"]}
     with pytest.raises(PeriodInvalid, match="kustomize-controller"):
         arm.counters()
+
+
+# what was installed
+
+
+def definition(name, status="True", **more):
+    return {"metadata": {"name": name}, "status": {"conditions": [{"type": "Established", "status": status, **more}]}}
+
+
+FLUXES = [definition("gitrepositories.source.toolkit.fluxcd.io"), definition("kustomizations.kustomize.toolkit.fluxcd.io")]
+
+
+def test_a_definition_of_somebody_else_is_not_waited_for(make):
+    theirs = definition("widgets.example.com", "False", reason="NotAccepted")
+    make(SimpleNamespace(list=lambda path: {"items": [theirs, *FLUXES]}), timeout=0.05)._wait_established()
+
+
+@pytest.mark.parametrize(
+    ("items", "seen"),
+    [
+        (
+            [FLUXES[0], definition("kustomizations.kustomize.toolkit.fluxcd.io", "False", reason="NotAccepted", message="names conflict")],
+            r"kustomizations\.kustomize\.toolkit\.fluxcd\.io NotAccepted names conflict",
+        ),
+        ([{"metadata": {"name": "gitrepositories.source.toolkit.fluxcd.io"}}], r"gitrepositories\.source\.toolkit\.fluxcd\.io"),
+        ([definition("widgets.example.com")], "all of them"),
+    ],
+)
+def test_a_definition_of_flux_that_is_not_established_is_named(make, items, seen):
+    with pytest.raises(KjouleError, match=rf"definitions are established: expected at most 0\.05 s, saw {seen}\. Next: kubectl describe"):
+        make(SimpleNamespace(list=lambda path: {"items": items}), timeout=0.05)._wait_established()
