@@ -145,6 +145,7 @@ def build_settings(options: dict[str, Any], base_dir: str | None = None) -> tupl
             given[FACTORS[name]],
             f"leave kjoule_{name} out, or add it to kjoule_factors",
         )
+    _check_flux_place(checked)
     plain = {setting: checked[setting] if setting in given else None for setting in (FACTORS[name] for name in checked["factors"])}
     cells = _cells(checked["factors"], plain)
     varied = [
@@ -237,6 +238,19 @@ def _cell_settings(checked: dict[str, Any], given: dict[str, Any], seed: int | N
 def polls(settings: dict[str, Any]) -> bool:
     """Whether Flux finds a change by looking, and not because it is told."""
     return bool((settings["extra"] or {}).get("flux_trigger", "poll") == "poll")
+
+
+def _check_flux_place(checked: dict[str, Any]) -> None:
+    """Flux in a cluster fetches from a git server of the host, at the node's address: the node has to be the host."""
+    driver = (checked["minikube"] or {}).get("driver", "kvm2")
+    wanted = (checked["flux"] or {}).get("place") == "cluster" and "flux" in checked["arms"]
+    if wanted and checked["lab"] == "minikube" and driver != "none":
+        raise refuse(
+            "flux.place",
+            "host, with a node that is a virtual machine or a container",
+            f"cluster, with the driver {driver}",
+            "kjoule_flux_place: host, or kjoule_minikube_driver: none",
+        )
 
 
 def _check_patience(checked: dict[str, Any], phases: list[dict[str, Any]]) -> None:

@@ -24,6 +24,7 @@ from ..errors import KjouleError
 from ..lab.api import ApiError, patiently
 from ..lab.images import refuse_missing_images
 from ..lab.nodes import only_node
+from ..lab.ports import is_here
 from .base import Surroundings
 from .flux import CONTROLLERS, NAMESPACE, FluxArm
 
@@ -72,14 +73,15 @@ class FluxClusterArm(FluxArm):
         addresses = [
             str(address["address"]) for address in (node.get("status") or {}).get("addresses") or [] if address.get("type") == "InternalIP"
         ]
-        if not addresses:
+        here = [address for address in addresses if is_here(address)]
+        if not here:
             raise KjouleError(
-                "the node has no address at which Flux could fetch from this host",
-                expected="an InternalIP",
-                seen=f"none of {node['metadata']['name']}",
+                "the node is not this host, where Flux would fetch from",
+                expected="an InternalIP of the node that is an address of this host",
+                seen=f"{node['metadata']['name']} with {', '.join(addresses) or 'none'}",
                 next_step="set kjoule_flux_place: host",
             )
-        return addresses[0]
+        return here[0]
 
     def _install_controllers(self) -> None:
         self._apply(self._manifests())

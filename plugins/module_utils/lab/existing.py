@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import ipaddress
 import json
 import os
 import pwd
@@ -31,7 +30,7 @@ from .base import DISCARD_GRACE_SECONDS, READY_TIMEOUT_SECONDS, BaseLab, LabInfo
 from .directory import create_lab_directory, remove_lab_directory, write_private
 from .identity import ProcessIdentity, find_marked, identify, owner, pids
 from .nodes import not_ready, only_node
-from .ports import holder
+from .ports import holder, is_here
 from .process import cannot_start, terminate_all
 
 Found = TypeVar("Found")
@@ -290,7 +289,7 @@ class ExistingLab(BaseLab):
         """The cluster's processes on this host: the API server by the port, the others by their names."""
         parts = urllib.parse.urlsplit(server)
         port = parts.port or 443
-        found = holder(port) if _is_here(parts.hostname or "") else None
+        found = holder(port) if is_here(parts.hostname or "") else None
         if found is None or not found[1].startswith("kube-apiserver"):
             raise KjouleError(
                 f"the API server {server} is no process of this host",
@@ -452,17 +451,6 @@ def _check_root(provider: str) -> None:
             seen=name,
             next_step="connect as root, or set ansible_become: true for the host",
         )
-
-
-def _is_here(host: str) -> bool:
-    """Whether an address is one of this host's: whether something could listen on it."""
-    try:
-        address = ipaddress.ip_address(host or "127.0.0.1")
-        with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET) as probe:
-            probe.bind((str(address), 0))
-        return True
-    except (OSError, ValueError):
-        return host == "localhost"
 
 
 def command_line(pid: int) -> str:

@@ -9,6 +9,7 @@ import os
 import random
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 from ..errors import KjouleError
 from .identity import pids
@@ -164,3 +165,21 @@ def is_loopback(address: str) -> bool:
     parsed = ipaddress.ip_address(address)
     mapped = getattr(parsed, "ipv4_mapped", None)
     return (mapped or parsed).is_loopback
+
+
+def is_here(host: str) -> bool:
+    """Whether an address, or one of a name's addresses, is this host's: whether something could listen on it."""
+    try:
+        found = socket.getaddrinfo(host or LOOPBACK, 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return any(_can_listen(family, address) for family, _type, _protocol, _name, address in found)
+
+
+def _can_listen(family: int, address: tuple[Any, ...]) -> bool:
+    try:
+        with socket.socket(family) as probe:
+            probe.bind(address)
+        return True
+    except OSError:
+        return False

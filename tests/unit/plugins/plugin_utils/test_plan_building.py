@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Blocks are drawn by seed and host, hashes tell plans apart, cells have their own part of a plan."""
 
+import pytest
+from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.plugin_utils import plan as plans
 from ansible_collections.kjoule.bench.plugins.plugin_utils import schedule
 
@@ -94,3 +96,23 @@ def test_a_plan_without_factors_has_no_cells():
     assert made["settings"]["cells"] == []
     assert "cell" not in made["blocks"][0]
     assert plans.plan_of_cell(made, 0) is made
+
+
+@pytest.mark.parametrize("minikube", [{}, {"driver": "kvm2"}, {"driver": "docker"}])
+def test_flux_as_pods_is_refused_where_the_node_is_not_the_host(minikube):
+    with pytest.raises(
+        KjouleError, match=r"setting flux\.place: expected host, .*Next: kjoule_flux_place: host, or kjoule_minikube_driver: none"
+    ):
+        build(lab="minikube", minikube=minikube, flux={"place": "cluster"})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lab": "minikube", "minikube": {"driver": "none"}},
+        {"lab": "existing", "minikube": {"driver": "docker"}},
+        {"lab": "minikube", "minikube": {"driver": "docker"}, "arms": ["snowflake", "snowflake"]},
+    ],
+)
+def test_flux_as_pods_is_planned_where_the_node_can_be_the_host_or_no_flux_is_measured(options):
+    assert build(flux={"place": "cluster"}, **options)["settings"]["flux"] == {"place": "cluster"}

@@ -151,10 +151,20 @@ def test_a_cluster_of_other_than_one_node_is_refused(tmp_path, nodes):
         arm(tmp_path, api)._node_address()
 
 
-def test_a_node_without_an_address_is_refused(tmp_path):
-    api = SimpleNamespace(list=lambda path: {"items": [{"metadata": {"name": "n"}}]})
-    with pytest.raises(KjouleError, match=r"no address.*expected an InternalIP, saw none of n\. Next: set kjoule_flux_place: host"):
-        arm(tmp_path, api)._node_address()
+def node_api(*addresses):
+    """A cluster of one node with these addresses."""
+    node = {"metadata": {"name": "n"}, "status": {"addresses": [{"type": "InternalIP", "address": address} for address in addresses]}}
+    return SimpleNamespace(list=lambda path: {"items": [node]})
+
+
+@pytest.mark.parametrize(("addresses", "seen"), [((), "n with none"), (("192.0.2.7", "2001:db8::7"), r"n with 192\.0\.2\.7, 2001:db8::7")])
+def test_a_node_that_is_not_this_host_is_refused(tmp_path, addresses, seen):
+    with pytest.raises(KjouleError, match=rf"node is not this host.*saw {seen}\. Next: set kjoule_flux_place: host"):
+        arm(tmp_path, node_api(*addresses))._node_address()
+
+
+def test_the_git_server_gets_the_address_of_the_node_that_is_this_hosts(tmp_path):
+    assert arm(tmp_path, node_api("192.0.2.7", "127.0.0.1"))._node_address() == "127.0.0.1"
 
 
 def test_an_image_that_cannot_be_pulled_is_named_at_once(tmp_path):

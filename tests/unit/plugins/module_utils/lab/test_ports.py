@@ -90,3 +90,28 @@ def test_an_ipv6_listener_is_seen_with_its_address():
             pytest.skip("no ::1")
         listener.listen()
         assert ("::1", listener.getsockname()[1]) in ports.listening(os.getpid())
+
+
+@pytest.mark.parametrize(
+    ("host", "addresses", "expected"),
+    [
+        ("", None, True),
+        ("127.0.0.1", None, True),
+        ("localhost", None, True),
+        ("192.0.2.7", None, False),
+        ("myhost", ["192.0.2.7", "127.0.1.1"], True),
+        ("elsewhere", ["192.0.2.7"], False),
+        ("nowhere.invalid", [], False),
+    ],
+)
+def test_an_address_is_this_hosts_where_something_could_listen_on_it_and_a_name_by_its_addresses(monkeypatch, host, addresses, expected):
+    if addresses is not None:
+
+        def resolve(name, port, **_more):
+            assert name == host
+            if not addresses:
+                raise socket.gaierror("unknown")
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert ports.is_here(host) is expected
