@@ -386,7 +386,7 @@ class ExistingLab(BaseLab):
         self._remove(list(self._made))  # the claim goes last: until then the cluster is not free
 
     def _release_finalizers(self) -> None:
-        """Flux's own objects wait for a controller that does not run any more."""
+        """Flux's own objects, and those of a definition of the workload's, wait for a controller that does not run any more."""
         for path in self._made:
             if not path.startswith(_CRDS):
                 continue
@@ -398,7 +398,8 @@ class ExistingLab(BaseLab):
             kind = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
             for item in self.api.list(kind).get("items") or []:
                 meta = item["metadata"]
-                where = f"/apis/{spec['group']}/{version}/namespaces/{meta['namespace']}/{spec['names']['plural']}/{meta['name']}"
+                inside = f"/namespaces/{meta['namespace']}" if meta.get("namespace") else ""
+                where = f"/apis/{spec['group']}/{version}{inside}/{spec['names']['plural']}/{meta['name']}"
                 if meta.get("finalizers"):
                     self._unless_gone(functools.partial(self.api.patch, where, {"metadata": {"finalizers": None}}))
 

@@ -163,6 +163,18 @@ def test_objects_of_flux_that_wait_for_a_controller_are_let_go(cluster, make):
     assert f"{CRDS}/kustomizations.kustomize.toolkit.fluxcd.io" not in cluster.objects
 
 
+def test_objects_outside_of_namespaces_are_let_go_as_well(cluster, make):
+    lab = make()
+    lab.fresh()
+    path = f"{CRDS}/widgets.example.com"
+    spec = {"group": "example.com", "names": {"plural": "widgets"}, "versions": [{"name": "v1", "storage": True}]}
+    with lab.delivering([path]):
+        cluster.put(path, {"metadata": {"name": "widgets.example.com"}, "spec": spec})
+    item = cluster.put("/apis/example.com/v1/widgets/a", {"metadata": {"name": "a", "finalizers": ["example.com/wait"]}})
+    lab.discard()
+    assert item["metadata"]["finalizers"] is None
+
+
 def test_what_does_not_go_away_is_told_and_tried_again(cluster, make):
     lab = make()
     lab.fresh()
