@@ -20,6 +20,7 @@ from harness.minikube_double import Double
 @pytest.fixture
 def double(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     return Double(tmp_path)
 
 
@@ -52,16 +53,8 @@ def test_a_profile_that_somebody_else_made_is_not_measured(double):
     assert not (double.folder / "state" / "labs" / "a").exists()
 
 
-@pytest.mark.parametrize(("driver", "says"), [("none", "saw nobody"), ("docker", "saw nobody"), ("kvm2", "saw absent")])
-def test_root_is_asked_for_where_the_processes_of_the_node_are_read(double, monkeypatch, driver, says):
-    monkeypatch.setattr(os, "geteuid", lambda: pwd.getpwnam("nobody").pw_uid)
-    with pytest.raises(KjouleError, match=says):
-        lab(double, driver).fresh()
-
-
-def test_a_cluster_of_another_driver_is_refused(double, monkeypatch):
+def test_a_cluster_of_another_driver_is_refused(double):
     make(double, "started")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(KjouleError, match="made by another driver: expected docker, saw kvm2"):
         lab(double, "docker").fresh()
 
@@ -106,3 +99,10 @@ def test_a_container_that_is_not_there_is_told(double):
     docker.chmod(0o755)
     with pytest.raises(KjouleError, match="there is no container lab: saw no such object"):
         lab(double, "docker")._container()
+
+
+@pytest.mark.parametrize(("driver", "says"), [("none", "saw nobody"), ("docker", "saw nobody"), ("kvm2", "saw absent")])
+def test_root_is_asked_for_where_the_processes_of_the_node_are_read(double, monkeypatch, driver, says):
+    monkeypatch.setattr(os, "geteuid", lambda: pwd.getpwnam("nobody").pw_uid)
+    with pytest.raises(KjouleError, match=says):
+        lab(double, driver).fresh()
