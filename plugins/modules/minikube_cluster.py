@@ -21,7 +21,8 @@ options:
       - V(present) makes and starts the cluster when there is none, and leaves one that is there running or stopped.
       - V(started) and V(stopped) start or stop it. V(absent) removes it with everything in it.
       - With the driver V(none) V(absent) also puts the host's files back that minikube changes and leaves changed (the unit of kubelet,
-        networks of pods in C(/etc/cni/net.d), settings of the container runtime), unless somebody has changed them since.
+        networks of pods in C(/etc/cni/net.d), settings of the container runtime, C(/etc/hosts), its authority among those that the host
+        trusts), unless somebody has changed them since.
     type: str
     choices: [present, started, stopped, absent]
     default: present

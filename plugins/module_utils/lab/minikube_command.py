@@ -44,13 +44,14 @@ class MinikubeCommand:
         self.kubeconfig = os.path.join(home, "kubeconfig")
 
     def environment(self) -> dict[str, str]:
-        """What minikube runs with: its own home and kubeconfig, no colours, no questions to the network about newer versions."""
+        """What minikube runs with: its own home, kubeconfig and cache of kubectl, no colours, and nobody is asked for newer versions."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MINIKUBE_") and name != "KUBECONFIG"}
         return {
             **kept,
             "HOME": os.environ.get("HOME") or self.home,
             "MINIKUBE_HOME": self.home,
             "KUBECONFIG": self.kubeconfig,
+            "KUBECACHEDIR": os.path.join(self.home, "kubectl-cache"),
             "MINIKUBE_IN_STYLE": "false",
             "MINIKUBE_WANTUPDATENOTIFICATION": "false",
             "MINIKUBE_WANTNONEDRIVERWARNING": "false",

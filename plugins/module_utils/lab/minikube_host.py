@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What minikube with the driver none changes on the host outside of its home, remembered and put back.
 
-It writes kubelet's unit, networks of pods and settings of the container runtime (pkg/minikube/bootstrapper, cni, cruntime), and its
-``delete`` leaves them there: it removes /var/lib/minikube, its manifests and its volumes only (``cleanupPaths`` in pkg/drivers/none).
+It writes kubelet's unit, networks of pods, settings of the container runtime, names into /etc/hosts and its authority among those that the
+host trusts (pkg/minikube/bootstrapper, cni, cruntime, node), and its ``delete`` leaves them there: it removes /var/lib/minikube, its
+manifests and /var/tmp/minikube only (``cleanupPaths`` in pkg/drivers/none). The lists below are what was seen on a node.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import glob
 import json
 import os
+import shutil
 import stat
 from typing import Any
 
@@ -28,7 +30,19 @@ PATTERNS = (
     "etc/crio/*/*.conf",
     "etc/docker/daemon.json",
     "etc/crictl.yaml",
+    "etc/hosts",
+    "usr/share/ca-certificates/minikubeCA.pem",
+    "etc/ssl/certs/minikubeCA.pem",
+    "etc/ssl/certs/*.[0-9]",
 )
+#: Of the links that name a certificate by its hash only those to this one count; the others are the host's own affair.
+_HASHED, _AUTHORITY = "etc/ssl/certs/", "minikubeCA.pem"
+
+_HOME = os.path.relpath(os.path.expanduser("~root"), "/")
+#: Folders that minikube, or what it calls by sudo, makes and fills with what can be made again. They go where they were not there before.
+CACHES = (f"{_HOME}/.kube/cache", "var/lib/cni/networks/bridge", "var/lib/cni/results", "var/tmp/minikube")
+#: Folders that it makes. They go where they were not there before and hold nothing.
+EMPTY = (f"{_HOME}/.kube", f"{_HOME}/.minikube", "var/lib/cni", "usr/libexec/kubernetes", "etc/kubernetes")
 
 Files = dict[str, dict[str, Any]]
 
@@ -60,13 +74,14 @@ class HostFiles:
         for pattern in PATTERNS:
             for path in glob.glob(os.path.join(glob.escape(self.root), pattern)):
                 entry = _entry(path)
-                if entry is not None:
+                hashed = pattern.startswith(_HASHED) and not path.endswith(_AUTHORITY)
+                if entry is not None and (not hashed or str(entry.get("link", "")).endswith(_AUTHORITY)):
                     found[os.path.relpath(path, self.root)] = entry
         return found
 
     def _folders(self) -> set[str]:
-        """The folders of PATTERNS that are there, and those above them, relative to the root."""
-        found: set[str] = set()
+        """The folders of PATTERNS that are there, and those above them, and which of CACHES and EMPTY are, relative to the root."""
+        found = {path for path in (*CACHES, *EMPTY) if os.path.isdir(os.path.join(self.root, path))}
         for pattern in {os.path.dirname(pattern) for pattern in PATTERNS}:
             for path in glob.glob(os.path.join(glob.escape(self.root), pattern)):
                 parts = os.path.relpath(path, self.root).split(os.sep)
@@ -94,13 +109,20 @@ class HostFiles:
             if _entry(os.path.join(self.root, path)) != goal:
                 self._make(path, goal)
                 changed.append(os.path.join(self.root, path))
-        for folder in set(record["folders"]) - self._folders():
-            os.makedirs(os.path.join(self.root, folder), mode=0o755, exist_ok=True)
-        for folder in sorted(self._folders() - set(record["folders"]), reverse=True):
-            if not os.listdir(os.path.join(self.root, folder)):
-                os.rmdir(os.path.join(self.root, folder))
+        self._put_folders_back(set(record["folders"]))
         os.unlink(self.record)
         return changed, kept
+
+    def _put_folders_back(self, before: set[str]) -> None:
+        for folder in before - self._folders() - set(CACHES) - set(EMPTY):
+            os.makedirs(os.path.join(self.root, folder), mode=0o755, exist_ok=True)
+        for folder in CACHES:
+            if folder not in before and os.path.isdir(os.path.join(self.root, folder)):
+                shutil.rmtree(os.path.join(self.root, folder))
+        for folder in sorted(self._folders() - before, reverse=True):
+            for path, _folders, _files in os.walk(os.path.join(self.root, folder), topdown=False):
+                if not os.listdir(path):
+                    os.rmdir(path)
 
     @staticmethod
     def readers(changed: list[str]) -> tuple[bool, list[str]]:

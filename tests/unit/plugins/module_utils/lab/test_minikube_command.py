@@ -65,6 +65,7 @@ def test_nothing_of_the_users_minikube_is_seen(double, monkeypatch):
     assert "MINIKUBE_PROFILE" not in environment
     assert environment["KUBECONFIG"] == str(double.home / "kubeconfig")
     assert environment["MINIKUBE_HOME"] == str(double.home)
+    assert environment["KUBECACHEDIR"].startswith(str(double.home))
 
 
 def test_no_log_is_left_among_the_temporary_files(double, tmp_path, monkeypatch):

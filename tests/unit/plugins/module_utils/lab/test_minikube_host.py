@@ -41,11 +41,15 @@ def minikube(double, monkeypatch):
 
 
 def host(double: Double) -> dict[str, tuple[int, str]]:
-    """Every file and folder of it: mode, and content or where a link leads."""
+    return tree(double.folder / "host")
+
+
+def tree(top: Path) -> dict[str, tuple[int, str]]:
+    """Every file and folder below ``top``: mode, and content or where a link leads."""
     found = {}
-    for path in sorted((double.folder / "host").rglob("*")):
+    for path in sorted(top.rglob("*")):
         text = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else ""
-        found[str(path.relative_to(double.folder / "host"))] = (stat.S_IMODE(path.lstat().st_mode), text)
+        found[str(path.relative_to(top))] = (stat.S_IMODE(path.lstat().st_mode), text)
     return found
 
 
@@ -122,6 +126,52 @@ def test_what_delete_takes_along_comes_back(tmp_path):
     assert os.readlink(tmp_path / "etc/systemd/system/multi-user.target.wants/kubelet.service") == "/lib/systemd/system/kubelet.service"
     assert not (tmp_path / "etc/cni/net.d/1-k8s.conflist").exists()
     assert files.put_back() == ([], [])
+
+
+def fill(top: Path, *paths: str) -> None:
+    for path in paths:
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_text(f"{path}\n")
+
+
+HOME = os.path.relpath(os.path.expanduser("~root"), "/")
+
+
+def test_the_authority_names_and_folders_of_minikube_go_as_well(tmp_path):
+    fill(tmp_path, "etc/hosts", "etc/ssl/certs/own.pem", "usr/share/ca-certificates/own.crt", "var/lib/own/file")
+    fill(tmp_path, f"{HOME}/own", "usr/libexec/own", "var/tmp/own")
+    (tmp_path / "etc/ssl/certs/01234567.0").symlink_to("own.pem")
+    before = tree(tmp_path)
+    files = HostFiles(str(tmp_path.parent / f"{tmp_path.name}-record"), str(tmp_path))
+    files.remember()
+    fill(tmp_path, "usr/share/ca-certificates/minikubeCA.pem", f"{HOME}/.kube/cache/discovery/x", "var/lib/cni/results/bridge-1")
+    fill(tmp_path, "var/lib/cni/networks/bridge/10.244.0.2", "var/tmp/minikube/kubeadm.yaml")
+    (tmp_path / "etc/hosts").write_text("10.0.2.15 control-plane.minikube.internal\n")
+    for folder in (f"{HOME}/.minikube/cache", "usr/libexec/kubernetes/kubelet-plugins/volume/exec", "etc/kubernetes/addons"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "etc/ssl/certs/minikubeCA.pem").symlink_to("/usr/share/ca-certificates/minikubeCA.pem")
+    (tmp_path / "etc/ssl/certs/b5213941.0").symlink_to("/etc/ssl/certs/minikubeCA.pem")
+    files.settle()
+    fill(tmp_path, "etc/ssl/certs/another.pem")
+    (tmp_path / "etc/ssl/certs/89abcdef.0").symlink_to("another.pem")  # an administrator's, and nothing to be told
+    files.before_delete()
+    assert files.put_back()[1] == []
+    assert {path: what for path, what in tree(tmp_path).items() if "another" not in path and "89abcdef" not in path} == before
+    assert (tmp_path / "etc/ssl/certs/89abcdef.0").is_symlink()
+
+
+def test_folders_that_were_there_or_hold_something_of_others_stay(tmp_path):
+    fill(tmp_path, f"{HOME}/.kube/cache/discovery/own")
+    files = HostFiles(str(tmp_path.parent / f"{tmp_path.name}-record"), str(tmp_path))
+    files.remember()
+    fill(tmp_path, "usr/libexec/kubernetes/own", "var/lib/cni/results/bridge-1", "var/lib/cni/networks/own/10.1.0.2")
+    files.settle()
+    files.before_delete()
+    files.put_back()
+    assert sorted(path for path, (_mode, text) in tree(tmp_path).items() if text) == sorted(
+        [f"{HOME}/.kube/cache/discovery/own", "usr/libexec/kubernetes/own", "var/lib/cni/networks/own/10.1.0.2"]
+    )
+    assert not (tmp_path / "var/lib/cni/results").exists()
 
 
 @pytest.mark.parametrize(
