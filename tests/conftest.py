@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,18 +16,22 @@ sys.path.insert(0, str(Path(__file__).parent))  # for harness
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: A sweep finds what a dead run has left wherever on the machine that is, another test's orphans included. So whoever makes orphans is
-#: alone, while those that only sweep, as every period does, may run beside each other.
+#: A sweep finds what a dead run has left wherever on the machine that is, another test's orphans included, of another checkout as well. So
+#: whoever makes orphans is alone, while those that only sweep, as every period does, may run beside each other.
 MAKING_ORPHANS = {"test_process", "test_identity", "test_directory", "test_leftovers", "test_detached", "test_runner"}
 SWEEPING = {"test_faults", "test_kwok_lab", "test_site"}
 
 
 @contextmanager
 def _held(how: int) -> Iterator[None]:
-    """Holds a lock that all processes of a test run know."""
-    with Path(__file__).open() as lock:
+    """Holds a lock that all tests know which see the same processes, of whatever checkout and user: that of /proc, so no file is left."""
+    lock = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+    try:
         fcntl.flock(lock, how)
         yield
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # a process that a test forked may have the descriptor as well, and would hold it on
+        os.close(lock)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ ITEM = {"period_id": "b01-p1-a1"}
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The period lasts until the file that this returns is there; then it does what is written in it."""
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The period lasts until the file that this returns is there, or the test has ended; then it does what is written in it."""
     gate = tmp_path / "gate"
 
     def stub(state_dir: str, plan: Any, item: Any, *_rest: Any, detached: bool) -> None:
         assert detached
+        deadline = time.monotonic() + 120  # for a test that was killed
         while not gate.exists():
+            if time.monotonic() > deadline:
+                raise KjouleError("nobody opened the gate")
             time.sleep(0.01)
         if gate.read_text():
             raise KjouleError(gate.read_text())
@@ -35,7 +39,9 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         append_record(journal_path(state_dir, plan["run_id"]), {"kind": "period", **item})
 
     monkeypatch.setattr(detached, "run_period", stub)
-    return gate
+    yield gate
+    gate.touch()
+    detached.end_all(str(tmp_path))
 
 
 def begin(tmp_path: Path, item: dict[str, str] = ITEM) -> str:

@@ -25,7 +25,9 @@ def test_ports_are_distinct_free_and_below_the_ephemeral_range():
     assert all(1023 < port < max(low, 12001) for port in found.values()) or low <= 12000
     for port in found.values():
         with socket.socket() as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a connection in TIME_WAIT does not count
             server.bind(("127.0.0.1", port))
+            server.listen()
 
 
 def test_a_taken_fixed_port_names_its_holder(taken):
