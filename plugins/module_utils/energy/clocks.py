@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""CPU time from the kernel's own clocks: of a process, of the children of the actor, of the machine.
+"""CPU time from the kernel's own clocks: of a process, of the children of the actor, of the machine; and the times it keeps, side by side.
 
 A process clock (clock_getcpuclockid(3): ``(~pid << 3) | 2``) counts nanoseconds, exited threads included, and is read in one system
 call, without parsing /proc. A pid is trusted only together with its start time.
@@ -16,6 +16,36 @@ from ..errors import PeriodInvalid
 from ..lab.identity import ProcessIdentity
 
 _CPUCLOCK_SCHED = 2  # include/linux/posix-timers.h
+
+#: Clocks that were read within so much time are beside each other; otherwise they are read again, so often.
+BESIDE_NS = 100_000
+TRIES = 10
+
+
+@dataclass(frozen=True)
+class Times:
+    """The kernel's times at one moment. ``doubt_ns``: how far that moment of one of them can at most be from that of the monotonic one."""
+
+    monotonic_ns: int
+    boottime_ns: int
+    realtime_ns: int
+    doubt_ns: int
+
+
+def read_times(read: Callable[[int], int] = time.clock_gettime_ns) -> Times:
+    """Now. A process that has to give its processor away between two clocks reads them again: the closest reading counts."""
+    best = None
+    for _try in range(TRIES):
+        before, boottime, realtime, after = (
+            read(clock) for clock in (time.CLOCK_MONOTONIC, time.CLOCK_BOOTTIME, time.CLOCK_REALTIME, time.CLOCK_MONOTONIC)
+        )
+        doubt = (after - before + 1) // 2
+        if best is None or doubt < best.doubt_ns:
+            best = Times((before + after) // 2, boottime, realtime, doubt)
+        if after - before < BESIDE_NS:
+            break
+    assert best is not None
+    return best
 
 
 class ProcessClock:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 from ..errors import KjouleError
-from .clocks import machine_time
+from .clocks import machine_time, read_times
 from .source import Clock, Reading, Source, Vanished
 
 #: A counter that does not move for so many updates, and a second at least, has stopped.
@@ -46,25 +46,21 @@ LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Moment:
-    """The clocks of the machine at one moment, beside each other: what one of them did alone can be told from the difference of two."""
+    """The clocks of the machine at one moment, beside each other: what one of them did alone can be told from the difference of two, to
+    within the doubts of both (clocks.Times)."""
 
     monotonic_ns: int
     boottime_ns: int
     realtime_ns: int
     steal_seconds: float
     cpus: int
+    doubt_ns: int = 0
 
 
-def moment() -> Moment:
-    """Now."""
-    machine = machine_time()
-    return Moment(
-        time.clock_gettime_ns(time.CLOCK_MONOTONIC),
-        time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-        time.clock_gettime_ns(time.CLOCK_REALTIME),
-        machine.steal_seconds,
-        machine.cpus,
-    )
+def moment(read: Callable[[int], int] = time.clock_gettime_ns) -> Moment:
+    """Now. read: what reads a clock of the kernel."""
+    machine, times = machine_time(), read_times(read)
+    return Moment(times.monotonic_ns, times.boottime_ns, times.realtime_ns, machine.steal_seconds, machine.cpus, times.doubt_ns)
 
 
 @dataclass(frozen=True)
@@ -121,10 +117,12 @@ def _of_the_clocks(start: Moment, end: Moment) -> list[str]:
     elapsed = (end.monotonic_ns - start.monotonic_ns) / 1e9
     asleep = (end.boottime_ns - start.boottime_ns) / 1e9 - elapsed
     stepped = (end.realtime_ns - start.realtime_ns) / 1e9 - elapsed - asleep
+    doubt = (start.doubt_ns + end.doubt_ns) / 1e9
     reasons = []
-    if asleep > SUSPEND_SECONDS:
+    if asleep > SUSPEND_SECONDS + doubt:
         reasons.append(f"suspend: the machine slept for {asleep:.2f} s")
-    if abs(stepped) > STEP_SECONDS + SLEW * elapsed:
+    # The time of day is compared with the clock that goes on in a suspend: each may be off by its doubt.
+    if abs(stepped) > STEP_SECONDS + SLEW * elapsed + 2 * doubt:
         reasons.append(f"clock step: the time of day was set by {stepped:+.2f} s")
     return reasons
 

@@ -11,8 +11,9 @@ import json
 import os
 import re
 import subprocess
-import time
 from dataclasses import dataclass
+
+from ...energy.clocks import read_times
 
 MAXIMUM_OUTPUT = 1_000_000
 COMMAND_SECONDS = 10
@@ -53,7 +54,7 @@ class CpuTime:
 
 @dataclass(frozen=True)
 class HostState:
-    """One look. Times in nanoseconds; None is what this host does not tell."""
+    """One look. Times in nanoseconds, with their doubt (energy.clocks.Times); None is what this host does not tell."""
 
     realtime_ns: int
     monotonic_ns: int
@@ -79,6 +80,7 @@ class HostState:
     crontabs: tuple[str, ...]
     timers: tuple[Timer, ...] | None
     free_bytes: int | None
+    doubt_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,12 @@ class Host:
             kind: self._numbers(f"sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/{kind}_throttle_count") for kind in ("core", "package")
         }
         cron_runs = any(command in _CRON_COMMANDS for command in commands)
+        times = read_times()
         return HostState(
-            realtime_ns=time.time_ns(),
-            monotonic_ns=time.monotonic_ns(),
-            boottime_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            realtime_ns=times.realtime_ns,
+            monotonic_ns=times.monotonic_ns,
+            boottime_ns=times.boottime_ns,
+            doubt_ns=times.doubt_ns,
             cpu=self.cpu(),
             core_throttles=sum(throttles["core"].values()) if throttles["core"] else None,
             # every core of a package shows the package's counter

@@ -204,12 +204,19 @@ def _cron_fired(first: HostState, last: HostState, _about: Circumstances) -> Fou
 def _time_step(first: HostState, last: HostState, _about: Circumstances) -> Found:
     # Slewing (adjtimex) moves both clocks alike; only a step moves one of them.
     step = ((last.realtime_ns - last.monotonic_ns) - (first.realtime_ns - first.monotonic_ns)) / 1e9
-    return abs(step), f"the wall clock was stepped by {step:+.3f} s; windows are timed on the monotonic clock, logs are not"
+    stepped = max(0.0, abs(step) - _doubt(first, last))
+    return stepped, f"the wall clock was stepped by {step:+.3f} s; windows are timed on the monotonic clock, logs are not"
 
 
 def _suspend(first: HostState, last: HostState, _about: Circumstances) -> Found:
     slept = ((last.boottime_ns - last.monotonic_ns) - (first.boottime_ns - first.monotonic_ns)) / 1e9
-    return max(0.0, slept), f"the host slept for {max(0.0, slept):.1f} s"
+    slept = max(0.0, slept - _doubt(first, last))
+    return slept, f"the host slept for {slept:.1f} s"
+
+
+def _doubt(first: HostState, last: HostState) -> float:
+    """By how many seconds the difference of two clocks may have changed because they were not read at one moment."""
+    return (first.doubt_ns + last.doubt_ns) / 1e9
 
 
 #: What must be the same after a period as before it, for its windows to have been measured under one set of conditions.

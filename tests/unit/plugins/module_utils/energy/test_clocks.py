@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.clocks import (
@@ -15,6 +16,7 @@ from ansible_collections.kjoule.bench.plugins.module_utils.energy.clocks import 
     machine_difference,
     machine_time,
     parse_machine_time,
+    read_times,
 )
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import PeriodInvalid
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.identity import ProcessIdentity, identify
@@ -121,3 +123,41 @@ def test_the_machine_was_busy_for_at_least_as_long_as_a_process_burned(burner):
     seen = machine_difference(before, machine_time())
     assert seen["busy_seconds"] >= 0.3 - 2 * seen["cpus"] * seen["resolution_seconds"]
     assert seen["cpus"] == os.sysconf("SC_NPROCESSORS_ONLN")
+
+
+class Kernel:
+    """Clocks that go on by a microsecond with each reading, and by ``losing`` nanoseconds before the n-th where it was preempted."""
+
+    def __init__(self, losing: dict[int, int], asleep_ns: int = 0) -> None:
+        self.losing, self.asleep_ns, self.now, self.count = losing, asleep_ns, 10**12, 0
+
+    def read(self, clock: int) -> int:
+        self.now += 1000 + self.losing.get(self.count, 0)
+        self.count += 1
+        return self.now + {time.CLOCK_MONOTONIC: 0, time.CLOCK_BOOTTIME: self.asleep_ns, time.CLOCK_REALTIME: 10**18}[clock]
+
+
+@pytest.mark.parametrize("preempted", [1, 2, 3])
+def test_times_that_were_not_read_at_one_moment_are_read_again(preempted):
+    kernel = Kernel({preempted: 12_000_000})
+    times = read_times(kernel.read)
+    assert kernel.count == 8
+    assert times.doubt_ns == 1500
+    assert abs(times.boottime_ns - times.monotonic_ns) <= times.doubt_ns
+    assert abs(times.realtime_ns - 10**18 - times.monotonic_ns) <= times.doubt_ns
+
+
+def test_where_every_reading_was_preempted_the_closest_counts_and_says_how_far_apart_it_is():
+    kernel = Kernel({4 * count + 1: 12_000_000 - 1_000_000 * (count == 6) for count in range(20)})
+    times = read_times(kernel.read)
+    assert kernel.count == 40
+    assert times.doubt_ns == 5_501_500
+    assert abs(times.boottime_ns - times.monotonic_ns) <= times.doubt_ns
+
+
+def test_the_times_are_those_of_the_kernel():
+    before = time.monotonic_ns()
+    times = read_times()
+    assert before <= times.monotonic_ns <= time.monotonic_ns()
+    assert abs(times.realtime_ns - time.time_ns()) < 10**10
+    assert times.boottime_ns >= times.monotonic_ns - times.doubt_ns

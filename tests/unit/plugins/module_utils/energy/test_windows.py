@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -216,6 +217,32 @@ def test_a_window_too_short_for_a_gauge_is_said_to_be():
     assert window(readings, Meter("gauge", update_seconds=0.5))["warnings"] == []
     short = window(readings, Meter("gauge", update_seconds=1.0))
     assert (short["valid"], short["warnings"][0][:6]) == (True, "short:")
+
+
+class Busy:
+    """The clocks of a machine that slept for so long, on which a process is kept from its processor for 12 ms at one place of every
+    reading."""
+
+    def __init__(self, place: int, asleep: float = 0.0) -> None:
+        self.place, self.asleep_ns, self.now, self.count = place, round(asleep * 1e9), 10**12, 0
+
+    def read(self, clock: int) -> int:
+        self.now += 12_000_000 if self.count % 4 == self.place else 1000
+        self.count += 1
+        return self.now + (self.asleep_ns if clock != time.CLOCK_MONOTONIC else 0)
+
+
+@pytest.mark.parametrize("places", [(1, 3), (3, 1), (1, 2), (0, 1)])
+def test_a_process_that_was_kept_from_its_processor_is_no_machine_that_slept(places):
+    start, end = (moment(Busy(place).read) for place in places)
+    later = replace(end, **{name: getattr(end, name) + 10**10 for name in ("monotonic_ns", "boottime_ns", "realtime_ns")})
+    readings = [at(second, second) for second in range(11)]
+    assert energy_window(Meter(), readings, start, later)["reasons"] == []
+
+
+def test_a_machine_that_slept_is_told_however_busy_it_was():
+    start, end = moment(Busy(3).read), moment(Busy(1, asleep=0.05).read)
+    assert energy_window(Meter(), [at(0, 0), at(1, 1)], start, end)["reasons"][0].startswith("suspend: ")
 
 
 def test_the_clocks_are_those_of_the_machine():

@@ -36,6 +36,7 @@ def quiet(tmp_path):
         energy_filter=False,
         timers=(),
         free_bytes=100 * 2**30,
+        doubt_ns=0,
     )
 
 
@@ -152,6 +153,14 @@ def test_a_suspended_host_fails_and_a_stepped_clock_warns(quiet):
         found = results(AFTER, quiet, replace(last, realtime_ns=last.realtime_ns + step * SECOND))
         assert (found["time_step"]["level"], found["time_step"]["figure"]) == ("warn", 2.0)
         assert found["suspend"]["level"] == "ok"
+
+
+def test_clocks_that_were_not_read_at_one_moment_are_no_suspend(quiet):
+    last = later(quiet)
+    slow = replace(last, boottime_ns=last.boottime_ns + SECOND // 5, realtime_ns=last.realtime_ns + SECOND // 5, doubt_ns=SECOND // 5)
+    found = results(AFTER, quiet, slow)
+    assert (found["suspend"]["level"], found["time_step"]["level"]) == ("ok", "ok")
+    assert results(AFTER, quiet, replace(slow, boottime_ns=slow.boottime_ns + SECOND))["suspend"]["level"] == "fail"
 
 
 @pytest.mark.parametrize(
