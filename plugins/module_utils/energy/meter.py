@@ -135,11 +135,9 @@ class Meter:
 
         A component that was not there at a sample has 0 there.
         """
-        return {
-            "t_ns": list(self._sample_times),
-            "cpu_ns": {name: list(values) for name, values in self._sample_cpu.items()},
-            "energy": self._recorder.samples() if self._recorder is not None else None,
-        }
+        with self._guard:
+            times, cpu = list(self._sample_times), {name: list(values) for name, values in self._sample_cpu.items()}
+        return {"t_ns": times, "cpu_ns": cpu, "energy": self._recorder.samples() if self._recorder is not None else None}
 
     def _read_energy(self) -> tuple[Reading, Moment] | None:
         if self._recorder is None:

@@ -354,11 +354,12 @@ class Recorder:
 
     def samples(self) -> dict[str, Any]:
         """All readings: ``{channels, unit, t_ns, values}``, one list of values for each time."""
+        readings = list(self._readings)  # more may come meanwhile
         return {
             "channels": [channel.name for channel in self.source.channels],
             "unit": self.source.channels[0].unit,
-            "t_ns": [reading.t_ns for reading in self._readings],
-            "values": [list(reading.values) for reading in self._readings],
+            "t_ns": [reading.t_ns for reading in readings],
+            "values": [list(reading.values) for reading in readings],
         }
 
     def _run(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -156,6 +157,29 @@ def test_samples_are_cumulative_and_a_component_that_came_later_has_nought_befor
     assert flux[:2] == [0, 0]
     assert flux[-1] >= 20_000_000
     meter.stop()  # again
+
+
+def test_samples_are_whole_while_the_sampler_adds_a_component(burners, meters):
+    meter = meters([burners[0].clock("etcd")], sample_seconds=60.0)
+    meter._sample()
+    sampler = threading.Thread(target=meter._sample)
+
+    class Grows(dict):
+        """The sampler wants to go on while somebody looks at this."""
+
+        def items(self):
+            for item in super().items():
+                if sampler.ident is None:
+                    sampler.start()
+                    sampler.join(0.1)
+                yield item
+
+    meter._sample_cpu = Grows(meter._sample_cpu)
+    meter.add([burners[1].clock("flux")])
+    samples = meter.samples()
+    assert (len(samples["t_ns"]), {name: len(values) for name, values in samples["cpu_ns"].items()}) == (1, {"etcd": 1})
+    sampler.join(10)
+    assert [len(values) for values in meter.samples()["cpu_ns"].values()] == [2, 2]
 
 
 @pytest.fixture

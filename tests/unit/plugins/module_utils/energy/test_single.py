@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.energy import registry, single
 from ansible_collections.kjoule.bench.plugins.module_utils.energy.estimate import GENERIC_ROW
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.rapl import RaplSource
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.windows import Recorder
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from harness.powercap import Tree, Zone, drive
 from harness.shapes import Constant
@@ -73,14 +75,26 @@ def test_a_source_that_is_gone_at_the_end_does_not_cost_the_result_of_the_comman
     assert "invalid: RAPL counter" in result["text"]
 
 
-def test_a_zone_that_vanishes_ends_the_wait(tmp_path):
+def test_a_zone_that_vanishes_ends_the_wait(tmp_path, monkeypatch):
     tree = Tree(tmp_path, [Zone("intel-rapl:0", "package-0", Constant(), start_uj=5)])
     setting = {"rapl": {"sysfs_root": str(tmp_path), "update_seconds": 0.001}}
-    timer = threading.Timer(0.1, os.unlink, [tree.file(tree.zones[0])])
-    timer.start()
+    edges = []
+    edge, read = Recorder.edge, RaplSource.read
+
+    def first_edge(recorder):
+        edges.append(edge(recorder))
+        return edges[-1]
+
+    def vanishing(source):
+        if edges:
+            Path(tree.file(tree.zones[0])).unlink(missing_ok=True)
+        return read(source)
+
+    monkeypatch.setattr(Recorder, "edge", first_edge)
+    monkeypatch.setattr(RaplSource, "read", vanishing)
     result = single.measure(setting, 600.0, None, None, 0.05, GENERIC_ROW)
-    timer.join()
-    assert result["seconds"] < 60
+    assert len(edges) == 1
+    assert result["seconds"] < 300
     assert not result["energy"]["valid"]
 
 

@@ -65,7 +65,7 @@ def test_a_signal_that_no_wait_was_interrupted_by_is_sent_again(child, monkeypat
 
     def handler(number, _frame):
         heard.append(number)
-        if len(heard) == 2:
+        if len(heard) >= 2:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise Told
 
@@ -84,7 +84,8 @@ def test_a_signal_that_no_wait_was_interrupted_by_is_sent_again(child, monkeypat
             period()
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert heard == [signal.SIGTERM] * 2
+    assert len(heard) >= 2  # a third may come before the handler is gone
+    assert set(heard) == {signal.SIGTERM}
     assert not watch._thread.is_alive()
 
 
