@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from ..errors import KjouleError
 
 MARKER = "KJOULE_OWNER"
+#: So long a process in its exec may take to show its environment: some milliseconds.
+EXEC_SECONDS = 0.2
 _LAB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
@@ -142,13 +145,21 @@ def owner_alive(pid: int, start_ticks: int, boot: str) -> bool:
 
 def environment_value(pid: int, name: str) -> str | None:
     """A variable that the process was started with, or None when it has none or may not be read."""
+    return _value(_content(pid, "environ") or b"", name)
+
+
+def _content(pid: int, name: str) -> bytes | None:
+    """What is in a file of the process, None when it is gone or may not be read."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as handle:
-            content = handle.read()
+        with open(f"/proc/{pid}/{name}", "rb") as handle:
+            return handle.read()
     except OSError:
         return None
+
+
+def _value(environ: bytes, name: str) -> str | None:
     prefix = os.fsencode(name) + b"="
-    for entry in content.split(b"\0"):
+    for entry in environ.split(b"\0"):
         if entry.startswith(prefix):
             return os.fsdecode(entry[len(prefix) :])
     return None
@@ -177,27 +188,44 @@ def find_marked(lab_id: str | None = None) -> list[MarkedProcess]:
 
     Left out: processes of another pid namespace, whose owner cannot be judged from here, and this process
     with its ancestors, which can carry a marker when kjoule is started from inside a lab's environment.
+    A process in the middle of its exec shows no environment yet: such a one is looked at again, for ``EXEC_SECONDS`` at most.
     """
     found = []
     here = pid_namespace()
     mine = own_line()
-    for pid in pids():
-        if pid in mine:
-            continue
-        before = identify(pid)
-        if before is None:
-            continue
-        value = environment_value(pid, MARKER)
-        if value is None:
-            continue
-        parts = value.split(":")
-        if len(parts) != 4 or not (parts[1].isdigit() and parts[2].isdigit()) or not _LAB_ID.match(parts[0]):
-            continue
-        if lab_id is not None and parts[0] != lab_id:
-            continue
-        after = identify(pid)  # an exec in between changes exe, a reused pid the start time: what counts is what runs now
-        if after is None or after.start_ticks != before.start_ticks or _namespace(pid) != here:
-            continue
-        owner_pid, owner_ticks = int(parts[1]), int(parts[2])
-        found.append(MarkedProcess(after, parts[0], owner_pid, owner_ticks, parts[3], owner_alive(owner_pid, owner_ticks, parts[3])))
-    return found
+    left = [pid for pid in pids() if pid not in mine]
+    deadline = time.monotonic() + EXEC_SECONDS
+    while True:
+        starting = []
+        for pid in left:
+            before = identify(pid)
+            if before is None:
+                continue
+            environ = _content(pid, "environ")
+            if environ == b"" and _starting(before):
+                starting.append(pid)
+            process = _marked(before, _value(environ or b"", MARKER), here)
+            if process is not None and lab_id in (None, process.lab_id):
+                found.append(process)
+        if not starting or time.monotonic() > deadline:
+            return found
+        time.sleep(0.002)
+        left = starting
+
+
+def _starting(identity: ProcessIdentity) -> bool:
+    """Whether a process that showed no environment may be in its exec: it has a program (a kernel thread and a zombie have none) but no
+    arguments either, or an environment by now."""
+    return bool(identity.exe) and (_content(identity.pid, "cmdline") == b"" or _content(identity.pid, "environ") != b"")
+
+
+def _marked(before: ProcessIdentity, value: str | None, here: str) -> MarkedProcess | None:
+    """The process with what its marker says, None when that is none or the process is another one by now."""
+    parts = (value or "").split(":")
+    if len(parts) != 4 or not (parts[1].isdigit() and parts[2].isdigit()) or not _LAB_ID.match(parts[0]):
+        return None
+    after = identify(before.pid)  # an exec in between changes exe, a reused pid the start time: what counts is what runs now
+    if after is None or after.start_ticks != before.start_ticks or _namespace(before.pid) != here:
+        return None
+    owner_pid, owner_ticks = int(parts[1]), int(parts[2])
+    return MarkedProcess(after, parts[0], owner_pid, owner_ticks, parts[3], owner_alive(owner_pid, owner_ticks, parts[3]))

@@ -60,6 +60,7 @@ _PORTS = {
 PORT_NAMES = tuple(_PORTS)
 
 CLUSTER_NAME = "kjoule"
+START_SECONDS = 5.0  # so long after kwokctl has ended a component may take to come up, before it counts as dead
 NODE_PODS = 10000  # a pretended node has no kubelet that would suffer from more than the usual 110 pods
 
 
@@ -426,9 +427,13 @@ class KwokLab(BaseLab):
             raise self._failure(f"kwokctl failed with exit status {code}", "kwokctl")
         dead = self.dead_components()
         if not dead and code == 0 and len(self._components) < len(_COMPONENTS) and not self._all_identified():
-            time.sleep(0.1)  # kwokctl has forked them all, but the last fork may not have come to its exec
-            if not self._all_identified():
-                dead = [name for name in _COMPONENTS if name not in self._components]
+            # kwokctl has forked them all, but on a busy machine the last fork may not have come to its exec.
+            deadline = time.monotonic() + START_SECONDS
+            while not self._all_identified():
+                if time.monotonic() > deadline:
+                    dead = [name for name in _COMPONENTS if name not in self._components]
+                    break
+                time.sleep(0.03)
         if dead:
             raise self._failure(f"{dead[0]} ended while the lab was starting", dead[0])
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -28,9 +29,15 @@ def lab_id() -> str:
 @pytest.fixture
 def orphan(lab_id: str) -> Iterator[subprocess.Popen[bytes]]:
     popen = subprocess.Popen(["sleep", "600"], env={**os.environ, "KJOULE_OWNER": f"{lab_id}:{os.getpid()}:1:{boot_id()}"})
-    yield popen
-    popen.kill()
-    popen.wait()
+    try:
+        deadline = time.monotonic() + 60
+        while not find_marked(lab_id):  # its environment cannot be read while it is being started
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.005)
+        yield popen
+    finally:
+        popen.kill()
+        popen.wait()
 
 
 def test_an_orphan_is_listed_predicted_ended_and_then_gone(tmp_path: pathlib.Path, lab_id: str, orphan: subprocess.Popen[bytes]) -> None:

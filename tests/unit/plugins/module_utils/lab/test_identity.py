@@ -71,6 +71,7 @@ def test_a_lab_id_that_fits_no_file_name_is_refused(wrong):
 
 def test_markers_that_are_not_ours_are_ignored(started, lab_id):
     popen = started(SLEEP, env={**os.environ, "KJOULE_OWNER": f"{lab_id}:and:more:of:it"})
+    wait_until(lambda: identity.environment_value(popen.pid, identity.MARKER))
     assert popen.pid not in [entry.identity.pid for entry in find_marked()]
 
 
@@ -81,6 +82,52 @@ def test_a_process_started_within_a_marked_environment_does_not_sweep_itself(tmp
     )
     environment = {**dead_owner_marker(lab_id), "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_process_is_found_as_soon_as_it_was_started(started, lab_id, monkeypatch):
+    """Popen returns in the middle of the exec, when there is no environment yet."""
+    monkeypatch.setattr(identity, "EXEC_SECONDS", 60.0)
+    for count in range(1, 11):
+        started(SLEEP, env=dead_owner_marker(lab_id))
+        assert len(find_marked(lab_id)) == count
+
+
+@pytest.fixture
+def hidden(monkeypatch):
+    """Returns a function that hides files of a process at the first so many looks."""
+    content = identity._content
+
+    def hide(pid, looks):
+        left = dict(looks)
+
+        def look(asked, name):
+            if asked == pid and left.get(name, 0) > 0:
+                left[name] -= 1
+                return b""
+            return content(asked, name)
+
+        monkeypatch.setattr(identity, "_content", look)
+
+    return hide
+
+
+@pytest.mark.parametrize("looks", [{"environ": 3, "cmdline": 3}, {"environ": 1}])
+def test_one_in_its_exec_is_looked_at_again(started, lab_id, hidden, monkeypatch, looks):
+    popen = started(SLEEP, env=dead_owner_marker(lab_id))
+    wait_until(lambda: find_marked(lab_id))
+    monkeypatch.setattr(identity, "EXEC_SECONDS", 60.0)
+    hidden(popen.pid, looks)
+    assert [entry.identity.pid for entry in find_marked(lab_id)] == [popen.pid]
+
+
+@pytest.mark.parametrize("looks", [{"environ": 10**9, "cmdline": 10**9}, {"environ": 10**9}])
+def test_one_that_never_shows_an_environment_is_not_waited_for(started, lab_id, hidden, looks):
+    popen = started(SLEEP, env=dead_owner_marker(lab_id))
+    wait_until(lambda: find_marked(lab_id))
+    hidden(popen.pid, looks)
+    begin = time.monotonic()
+    assert find_marked(lab_id) == []
+    assert time.monotonic() - begin < 30
 
 
 def test_identity_knows_only_pid_start_and_exe():

@@ -151,6 +151,7 @@ def test_sweep_ends_orphans_and_spares_those_of_a_living_owner(started, tmp_path
     orphan = started(SLEEP, env=dead_owner_marker(lab_id))
     owned = spawn(SLEEP, name="owned", lab_id=lab_id, log_path=str(tmp_path / "log"))
     try:
+        wait_until(lambda: len(find_marked(lab_id)) == 2)  # their environment cannot be read while they are being started
         predicted = of(lab_id, sweep(str(tmp_path), check=True))
         assert [(entry["kind"], entry["name"], entry["pid"], entry["action"]) for entry in predicted] == [
             ("process", os.path.basename(owned.identity.exe), orphan.pid, "would end")
