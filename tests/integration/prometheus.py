@@ -128,7 +128,7 @@ class Prometheus:
         return list(self.get("query_range", query=query, start=start, end=end, step=step)["result"])
 
     def wait_ready(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             assert process.poll() is None, log.read_text()
             with (

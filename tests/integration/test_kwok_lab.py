@@ -77,7 +77,7 @@ def discarded(lab: KwokLab) -> Iterator[KwokLab]:
         lab.discard()
 
 
-def wait_until(condition, seconds: float = 20.0) -> None:
+def wait_until(condition, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -286,7 +286,7 @@ def test_a_lab_id_that_is_in_use_is_refused_and_left_alone(binaries, shared):
 def test_a_deployment_becomes_running_pods_and_a_watch_sees_it(shared):
     api: KubeApi = shared.api
     pods = api.path_for("v1", "Pod", "default")
-    with api.watch(pods, resource_version=api.list(pods)["metadata"]["resourceVersion"], timeout_seconds=20) as events:
+    with api.watch(pods, resource_version=api.list(pods)["metadata"]["resourceVersion"], timeout_seconds=120) as events:
         path = api.path_for("apps/v1", "Deployment", "default", "web")
         assert api.apply(path, DEPLOYMENT, "kjoule-test")["metadata"]["name"] == "web"
         running = set()
@@ -310,7 +310,7 @@ def test_a_watch_without_events_ends_when_its_time_is_over(shared):
     secrets = shared.api.path_for("v1", "Secret", "default")
     version = shared.api.list(secrets)["metadata"]["resourceVersion"]
     assert list(shared.api.watch(secrets, resource_version=version, timeout_seconds=0.4)) == []
-    assert 0.3 < time.monotonic() - begin < 3
+    assert 0.3 < time.monotonic() - begin < 30
 
 
 def test_a_refused_manifest_keeps_the_servers_message(shared):

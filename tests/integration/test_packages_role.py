@@ -197,7 +197,7 @@ class Host:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as run:
-            limit = time.monotonic() + 60
+            limit = time.monotonic() + 300
             while not mark.exists() and run.poll() is None and time.monotonic() < limit:
                 time.sleep(0.1)
             assert mark.exists()

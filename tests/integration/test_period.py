@@ -94,7 +94,7 @@ def test_flux_removes_what_is_no_longer_wanted_and_the_snowflake_keeps_it(day):
 def test_only_flux_reconciles_a_cluster_at_rest(day):
     counted = {arm: phases(day[arm])["steady"]["counters"]["reconciles"] for arm in ARMS}
     assert counted["snowflake"] == {}
-    # The root and two apps, twice in two intervals if none is late. Flux asks to be called again, so the result is requeue_after.
+    # The root and two apps, four times in four intervals if none is late. Flux asks to be called again, so the result is requeue_after.
     assert sum(counted["flux"]["kustomization"].values()) >= 3
     assert sum(counted["flux"]["gitrepository"].values()) >= 1
     assert "error" not in counted["flux"]["kustomization"]

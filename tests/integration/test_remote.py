@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import getpass
 import json
 import os
@@ -37,7 +38,12 @@ def free_port() -> int:
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+    found = []
+    with contextlib.suppress(OSError):  # it has ended
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):  # that thread has
+                found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+    return found
 
 
 class Sshd:
@@ -71,8 +77,10 @@ class Sshd:
         pids = self.connections()
         for pid in pids:
             for child in [*children(pid), pid]:
-                if Path(f"/proc/{child}/comm").read_text().strip() == "sshd":
-                    os.kill(child, signal.SIGKILL)
+                with contextlib.suppress(OSError):  # it has ended meanwhile
+                    # Newer ones call their parts sshd-session and sshd-auth.
+                    if Path(f"/proc/{child}/comm").read_text().startswith("sshd"):
+                        os.kill(child, signal.SIGKILL)
         return len(pids)
 
     def end(self) -> None:

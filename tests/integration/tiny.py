@@ -44,7 +44,7 @@ OPTIONS: dict[str, Any] = {
 DAY = [
     {"name": "idle", "hold": "1 interval"},
     {"name": "deploy", "revision": "base"},
-    {"name": "steady", "hold": "2 intervals"},
+    {"name": "steady", "hold": "4 intervals"},
     {"name": "update", "change": "image", "apps": 1, "times": 1},
     {"name": "drift", "edit": "replicas", "apps": 1, "hold": "3 intervals"},
     {"name": "prune", "remove": 1, "hold": "1 interval"},

@@ -73,9 +73,9 @@ def test_a_timeout_ends_the_whole_group_and_says_what_was_said(tmp_path, monkeyp
     # The grandchild holds the write end of the pipe for as long as it lives.
     command = f"echo waiting >&2; exec 5>{fifo}; sleep 600 & wait"
     begin = time.monotonic()
-    with pytest.raises(KjouleError, match=r"sh -c .*did not end: expected an end within 0.2 s, saw waiting"):
-        actor(0.2).run(["sh", "-c", command])
-    assert time.monotonic() - begin < 10
+    with pytest.raises(KjouleError, match=r"sh -c .*did not end: expected an end within 1 s, saw waiting"):
+        actor(1.0).run(["sh", "-c", command])
+    assert time.monotonic() - begin < 60
     hung_up = select.poll()
     hung_up.register(reader, select.POLLHUP)
     assert hung_up.poll(10_000), "somebody still holds the other end"

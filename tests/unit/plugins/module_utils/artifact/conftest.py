@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import io
@@ -91,20 +92,42 @@ def server():
 
 
 @pytest.fixture
-def closed_url() -> str:
-    """A port of this machine where nobody listens."""
+def closed_url():
+    """A port of this machine where nobody listens, nor will before the test has ended."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+class Silent:
+    """A port that takes connections and never says a word, as a firewall that drops does. ``asked``: how many connections that were."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._taken: list[socket.socket] = []
+
+    @property
+    def asked(self) -> int:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._taken.append(self.listener.accept()[0])
+        return len(self._taken)
+
+    def close(self) -> None:
+        for connection in self._taken:
+            connection.close()
 
 
 @pytest.fixture
-def silent_url():
-    """A port that takes connections and never says a word, as a firewall that drops does."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(8)
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+def silent():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(8)
+        listener.setblocking(False)
+        instance = Silent(listener)
+        yield instance
+        instance.close()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import socket
+import threading
 import time
 import zipfile
 
@@ -23,21 +24,20 @@ def test_a_closed_port_is_unavailable_at_once(closed_url):
         Fetcher().open(closed_url + "/x")
 
 
-def test_a_host_that_never_answers_is_given_up_after_the_connect_timeout(silent_url):
+def test_a_host_that_never_answers_is_given_up_after_the_connect_timeout(silent):
     start = time.monotonic()
     with pytest.raises(Unavailable, match=r"no answer within 0.3 s"):
-        Fetcher(0.3).open(silent_url + "/x")
-    assert time.monotonic() - start < 2
+        Fetcher(0.3).open(silent.url + "/x")
+    assert 0.3 <= time.monotonic() - start < 30
 
 
-def test_a_silent_host_is_asked_once(silent_url):
+def test_a_silent_host_is_asked_once(silent):
     fetcher = Fetcher(0.3)
     with pytest.raises(Unavailable):
-        fetcher.open(silent_url + "/x")
-    start = time.monotonic()
+        fetcher.open(silent.url + "/x")
     with pytest.raises(Unavailable, match=r"asked once in this run"):
-        fetcher.open(silent_url + "/y")
-    assert time.monotonic() - start < 0.1
+        fetcher.open(silent.url + "/y")
+    assert silent.asked == 1
 
 
 def test_what_another_call_found_out_is_believed(server):
@@ -47,11 +47,13 @@ def test_what_another_call_found_out_is_believed(server):
 
 
 def test_a_resolver_that_hangs_is_given_up_too(monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: time.sleep(2))
-    start = time.monotonic()
+    given_up = threading.Event()
+    in_time = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: in_time.append(given_up.wait(60)))
     with pytest.raises(Unavailable, match=r"no answer within 0.2 s"):
         Fetcher(0.2).open("http://name.invalid/x")
-    assert time.monotonic() - start < 1
+    assert in_time == []  # it still hangs
+    given_up.set()
 
 
 def test_an_answer_of_404_does_not_make_the_host_unreachable(server):

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
-import time
+import threading
+from multiprocessing.synchronize import Event
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.artifact.lock import LockFile, entry, exclusive, writing
@@ -31,33 +32,48 @@ def test_a_lock_file_that_is_none_is_named(tmp_path, text):
         LockFile(str(tmp_path))
 
 
-def _hold(folder: str, ready: object, seconds: float) -> None:
+def _hold(folder: str, ready: Event, release: Event) -> None:
     with exclusive(folder, "family"):
         ready.set()
-        time.sleep(seconds)
+        release.wait(120)
 
 
-def test_the_second_waits_for_the_first(tmp_path):
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock, and what makes it let go."""
     context = multiprocessing.get_context("fork")
-    ready = context.Event()
-    holder = context.Process(target=_hold, args=(str(tmp_path), ready, 0.5))
-    holder.start()
-    assert ready.wait(5)
-    start = time.monotonic()
-    with exclusive(str(tmp_path), "family"):
-        waited = time.monotonic() - start
-    holder.join()
-    assert waited > 0.3
+    ready, release = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(str(tmp_path), ready, release))
+    process.start()
+    try:
+        assert ready.wait(60)
+        yield process, release
+    finally:
+        process.kill()
+        process.join()
 
 
-def test_a_lock_of_a_run_that_was_killed_is_free(tmp_path):
-    context = multiprocessing.get_context("fork")
-    ready = context.Event()
-    holder = context.Process(target=_hold, args=(str(tmp_path), ready, 60))
-    holder.start()
-    assert ready.wait(5)
-    holder.kill()
-    holder.join()
+def test_the_second_waits_for_the_first(tmp_path, holder):
+    process, release = holder
+    entered = threading.Event()
+
+    def second():
+        with exclusive(str(tmp_path), "family"):
+            entered.set()
+
+    thread = threading.Thread(target=second, daemon=True)
+    thread.start()
+    assert not entered.wait(0.3)
+    release.set()
+    assert entered.wait(60)
+    thread.join()
+    process.join()
+
+
+def test_a_lock_of_a_run_that_was_killed_is_free(tmp_path, holder):
+    process, _release = holder
+    process.kill()
+    process.join()
     with exclusive(str(tmp_path), "family"):
         pass
 

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import ipaddress
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.lab import kwok
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES, KwokLab
 
 PATHS = {name: f"/nowhere/{name}" for name in BINARIES}
@@ -29,6 +31,35 @@ def test_a_binary_that_is_not_there_is_named_before_anything_is_written(tmp_path
     with pytest.raises(KjouleError, match=r"etcd cannot be started.*no such file"):
         KwokLab(PATHS, str(tmp_path), lab_id="a").fresh()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def created(tmp_path, monkeypatch):
+    """A lab whose kwokctl has ended well, and a function that says whether its components are seen at each look."""
+    lab = KwokLab(PATHS, str(tmp_path), lab_id="a")
+    lab.directory = str(tmp_path)
+    lab._kwokctl = SimpleNamespace(popen=SimpleNamespace(poll=lambda: 0))
+
+    def seen(looks):
+        monkeypatch.setattr(lab, "_all_identified", lambda: next(looks))
+
+    return lab, seen
+
+
+def test_a_component_that_comes_up_after_kwokctl_has_ended_is_waited_for(created):
+    lab, seen = created
+    looks = iter([False] * 5 + [True])
+    seen(looks)
+    lab._fail_if_dead()
+    assert list(looks) == []
+
+
+def test_a_component_that_does_not_come_up_is_named(created, monkeypatch):
+    monkeypatch.setattr(kwok, "START_SECONDS", 0.1)
+    lab, seen = created
+    seen(iter(lambda: False, True))
+    with pytest.raises(KjouleError, match="etcd ended while the lab was starting"):
+        lab._fail_if_dead()
 
 
 def test_commands_get_nothing_of_the_users_environment(tmp_path, monkeypatch):
