@@ -100,16 +100,6 @@ def _common(facts: Facts, options: dict[str, Any]) -> Facts:
     return facts
 
 
-def _scrapes(series: list[kepler.Series], names: tuple[str, ...]) -> list[tuple[float, list[Sample]]]:
-    """Samples of one time together: one scrape of an exporter has one time."""
-    at: dict[float, list[Sample]] = {}
-    for one in series:
-        if one.name in names:
-            for point in one.points:
-                at.setdefault(point.t, []).append(Sample(one.name, one.labels, point.value, None))
-    return sorted(at.items())
-
-
 def _reading(t: float, values: tuple[float, ...], epoch: str | None) -> Reading:
     return Reading(round(t * _NANO), values, round(t * _NANO), epoch)
 
@@ -129,15 +119,17 @@ def _kepler_reader(name: str, options: dict[str, Any], server: PrometheusServer)
         series = server.samples(selector, begin, end)
         restarts, readings, misses = kepler.RestartWatch(), [], []
         chosen: tuple[str, ...] = ()
-        for t, samples in _scrapes(series, kepler.NODE_METRICS):
-            try:
-                now = kepler.node_counters(samples, f"Kepler in {server.what}", node)
-                chosen = chosen or kepler.choose_zones(now.zones, zones, f"Kepler in {server.what}")
-                values = tuple(finite(now.zones.get(zone), f"zone {zone} of {name}") for zone in chosen)
-            except KjouleError as error:
-                misses.append(Miss(round(t * _NANO), str(error), False))
-                continue
-            readings.append(_reading(t, values, restarts.epoch(now)))
+        found = kepler.targets(series, f"source {name} in {server.what}", node)
+        for number, mine in enumerate(found):
+            for t, samples in kepler.scrapes(mine, kepler.NODE_METRICS):
+                try:
+                    now = kepler.node_counters(samples, f"Kepler in {server.what}", node)
+                    chosen = chosen or kepler.choose_zones(now.zones, zones, f"Kepler in {server.what}")
+                    values = tuple(finite(now.zones.get(zone), f"zone {zone} of {name}") for zone in chosen)
+                except KjouleError as error:
+                    misses.append(Miss(round(t * _NANO), str(error), False))
+                    continue
+                readings.append(_reading(t, values, f"target {number}: {restarts.epoch(now)}"))
         if not readings:
             raise _nothing(name, selector, server, misses)
         facts = Facts(
@@ -149,7 +141,7 @@ def _kepler_reader(name: str, options: dict[str, Any], server: PrometheusServer)
             kepler.UPDATE_SECONDS,
             kepler.ACCURACY,
         )
-        return Look(_common(facts, options), readings, misses, series, _interval(readings))
+        return Look(_common(facts, options), readings, misses, [one for mine in found for one in mine], _interval(readings))
 
     def attribute(seen: Look, begin: float, end: float, _joules: float) -> dict[str, Any]:
         return kepler.attribution(seen.series, tuple(channel.name for channel in seen.facts.channels), begin, end, node)
@@ -166,7 +158,7 @@ def _scaphandre_reader(name: str, options: dict[str, Any], server: PrometheusSer
         counter = any(one.name == scaphandre.ENERGY for one in series)
         metric = scaphandre.ENERGY if counter else scaphandre.POWER
         readings, misses = [], []
-        for t, samples in _scrapes(series, (metric,)):
+        for t, samples in kepler.scrapes(series, (metric,)):
             try:
                 readings.append(_reading(t, (scaphandre.host_figure(samples, metric, f"Scaphandre in {server.what}"),), None))
             except KjouleError as error:

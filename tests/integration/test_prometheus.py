@@ -43,10 +43,14 @@ def joules(t):
     return SHAPE.joules(t - BEGAN)
 
 
+ONE = {"labels": {"job": "kepler"}}
+
+
 class Lab:
     def __init__(self, folder):
         self.started = 1000.0
         self.kepler = Exporter(self._kepler)
+        self.other = Exporter(lambda: kepler_text({"package": 3.0 * time.time()}, {"package": 9.0}, node="nuc2", started=2000.0))
         self.pdu = Exporter(self._pdu)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -54,8 +58,10 @@ class Lab:
         self.url = f"http://127.0.0.1:{self.port}"
         jobs = [
             {"job_name": name, "static_configs": [{"targets": [double.url.removeprefix("http://")]}]}
-            for name, double in (("kepler", self.kepler), ("pdu", self.pdu))
+            for name, double in (("kepler", self.kepler), ("other", self.other), ("pdu", self.pdu))
         ]
+        # It scrapes itself, as Prometheus mostly does, and shows when it began.
+        jobs.append({"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{self.port}"]}]})
         self.config = folder / "prometheus.yml"
         self.config.write_text(json.dumps({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}))
         self.data = folder / "data"
@@ -72,11 +78,11 @@ class Lab:
         return f"# TYPE pdu_watts gauge\npdu_watts {watts()!r}\n# TYPE pdu_kwh_total counter\npdu_kwh_total {counted!r}\n"
 
     def up(self):
-        """Whether both exporters have been scraped."""
+        """Whether all exporters have been scraped."""
         try:
             with urllib.request.urlopen(f"{self.url}/api/v1/query?query=sum(up)", timeout=1) as answer:
                 result = json.load(answer)["data"]["result"]
-                return bool(result) and result[0]["value"][1] == "2"
+                return bool(result) and result[0]["value"][1] == "4"
         except OSError:
             return False
 
@@ -88,7 +94,7 @@ class Lab:
             f"--storage.tsdb.path={self.data}",
             f"--web.listen-address=127.0.0.1:{self.port}",
         ]
-        with self.kepler, self.pdu, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        with self.kepler, self.other, self.pdu, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
             try:
                 deadline = time.monotonic() + 60
                 while not self.up():
@@ -121,11 +127,11 @@ def look(lab, begin, **sources):
 
 
 def test_the_energy_of_kepler_comes_back_with_its_attribution(lab):
-    reader, seen = look(lab, time.time(), kepler={})
+    reader, seen = look(lab, time.time(), kepler=ONE)
     end = seen.readings[-1].t_ns / 1e9 - 0.3
     begin = end - 8.4
     record = window(seen, begin, end)
-    assert record["valid"], record["reasons"]
+    assert (record["valid"], record["warnings"]) == (True, []), record["reasons"]
     assert abs(record["joules"] - (joules(end) - joules(begin))) <= record["uncertainty_joules"]
     assert 6 <= record["readings"] <= 10
     attributed = reader.attribute(seen, begin, end, record["joules"])
@@ -160,18 +166,25 @@ def test_what_it_is_not_is_refused_with_what_this_prometheus_knows(lab, source, 
         look(lab, time.time(), pdu=source)
 
 
+def test_of_two_keplers_one_has_to_be_chosen(lab):
+    with pytest.raises(KjouleError, match=r"shows 2 Keplers: .*saw .*job kepler.*; .*job other.*Next: choose one with labels"):
+        look(lab, time.time(), kepler={})
+    _reader, seen = look(lab, time.time(), kepler={"node": "nuc1"})
+    assert seen.misses == []
+
+
 def test_a_restart_of_kepler_is_seen_and_a_scrape_that_fails_loses_no_counted_energy(lab):
     lab.kepler.fault = "500"
     wait(3)
     lab.kepler.fault = None
     wait(3)
-    _reader, seen = look(lab, time.time(), kepler={})
+    _reader, seen = look(lab, time.time(), kepler=ONE)
     end = seen.readings[-1].t_ns / 1e9
     record = window(seen, end - 8, end)
     assert record["valid"], record["reasons"]
     assert abs(record["joules"] - (joules(end) - joules(end - 8))) <= record["uncertainty_joules"]
     lab.started += 60.0
     wait(3)
-    _reader, seen = look(lab, time.time(), kepler={})
+    _reader, seen = look(lab, time.time(), kepler=ONE)
     end = seen.readings[-1].t_ns / 1e9
     assert any(reason.startswith("restart") for reason in window(seen, end - 5, end)["reasons"])

@@ -259,6 +259,62 @@ class Series:
     points: list[Point] = field(default_factory=list)
 
 
+def scrapes(series: Iterable[Series], names: tuple[str, ...]) -> list[tuple[float, list[Sample]]]:
+    """Samples of one time together: one scrape of an exporter has one time."""
+    at: dict[float, list[Sample]] = {}
+    for one in series:
+        if one.name in names:
+            for point in one.points:
+                at.setdefault(point.t, []).append(Sample(one.name, one.labels, point.value, None))
+    return sorted(at.items())
+
+
+#: Labels that the metrics of a node have of themselves. What else is there says which target of Prometheus they come from.
+_OF_THE_METRIC = ("zone", "path", "package", "mode", "source", "node_name", "exported_instance")
+
+
+def targets(series: list[Series], what: str, node: str = "") -> list[list[Series]]:
+    """The series of every Kepler among them, one after another in time: one that ended before the next began was followed by it.
+
+    The start time of a process comes from every exporter; that of a target without Kepler's counters is left out. Raises KjouleError for
+    Keplers beside one another.
+    """
+    found: dict[tuple[tuple[str, str], ...], list[Series]] = {}
+    for one in series:
+        name = one.labels.get("node_name", one.labels.get("exported_instance", one.labels.get("instance", "")))
+        if one.name in NODE_METRICS and one.name != START and one.points and node in ("", name):
+            of = {label: value for label, value in one.labels.items() if label not in _OF_THE_METRIC}
+            of["node"] = one.labels.get("node_name", one.labels.get("exported_instance", ""))
+            found.setdefault(tuple(sorted(of.items())), []).append(one)
+    spans = sorted((min(one.points[0].t for one in mine), max(one.points[-1].t for one in mine), who) for who, mine in found.items())
+    if any(later[0] <= earlier[1] for earlier, later in zip(spans, spans[1:])):
+        differing = sorted({label for who in found for label, value in who if any(dict(other).get(label) != value for other in found)})
+        seen = sorted(", ".join(f"{label} {dict(who)[label] or 'none'}" for label in differing if label in dict(who)) for who in found)
+        raise KjouleError(
+            f"{what} shows {len(found)} Keplers",
+            expected="one",
+            seen="; ".join(seen[:4]),
+            next_step="choose one with labels (its instance, for example) or with node",
+        )
+    if len(spans) < 2:
+        others = [one for one in series if one.name not in NODE_METRICS]
+        return [[*mine, *_of_target(series, who, (START,)), *others] for who, mine in found.items()] or [series]
+    return [[*found[who], *_of_target(series, who, (START, *ATTRIBUTION_METRICS))] for _first, _last, who in spans]
+
+
+def _of_target(series: list[Series], who: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> list[Series]:
+    """Series of these names that have the labels of a target; a node of their own has to be its node."""
+    of = dict(who)
+    node = of.pop("node")
+    return [
+        one
+        for one in series
+        if one.name in names
+        and one.labels.get("node_name", node) == node
+        and all(one.labels.get(label) == value for label, value in of.items())
+    ]
+
+
 def increase(points: list[Point], begin: float, end: float, first_look: float) -> float:
     """What a counter that may begin again gained between the last sample at or before ``begin`` and the last at or before ``end``.
 

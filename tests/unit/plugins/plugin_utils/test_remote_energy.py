@@ -227,6 +227,50 @@ def test_labels_choose_the_host_and_cannot_be_used_to_write_another_query(api):
         looked(api, kepler={"labels": {"instance": 'x"} or {__name__=~".+'}})
 
 
+class TestTargets:
+    """What one Prometheus holds beside the Kepler that is meant."""
+
+    def two(self, api, ends=300.0, begins=0.0, **more):
+        """nuc1, and the same counters a second later on nuc2, which goes from ``begins`` on; nuc1 stops at ``ends``."""
+        text = kepler_of(SHAPES["constant"](22))
+        scrape(api, text, [t for t in every(5.0) if t - BEGIN <= ends])
+        first = api.series
+        scrape(api, kepler_of(SHAPES["constant"](99), started=5000.0, **more), [t + 1 for t in every(5.0) if t - BEGIN >= begins])
+        api.series = first + [(name, {**labels, "instance": "nuc2:28282"}, points) for name, labels, points in api.series]
+
+    def test_two_keplers_without_a_choice_are_refused_when_read_and_before_measuring(self, api):
+        self.two(api)
+        with pytest.raises(
+            KjouleError, match=r"shows 2 Keplers: expected one, saw instance nuc1:28282; instance nuc2:28282\. Next: .*labels"
+        ):
+            looked(api, kepler={})
+        collector = Collector({"url": api.url, "timeout_seconds": 2, "sources": {"kepler": {}}}, list, list, lambda: BEGIN + 100)
+        with pytest.raises(KjouleError, match="shows 2 Keplers"):
+            collector.check()
+        collector.close()
+
+    @pytest.mark.parametrize("choice", [{"labels": {"instance": "nuc1:28282"}}, {"node": "nuc1"}])
+    def test_a_choice_by_labels_or_node_reads_that_one_alone(self, api, choice):
+        self.two(api, node="nuc2")
+        record = window(looked(api, kepler=choice), BEGIN + 12, BEGIN + 72)
+        assert (record["valid"], record["warnings"]) == (True, [])
+        assert record["joules"] == pytest.approx((42 + 3) * 60)
+
+    def test_a_kepler_that_follows_another_one_is_a_restart(self, api):
+        self.two(api, ends=100.0, begins=105.0)
+        look = looked(api, kepler={})
+        assert window(look, BEGIN + 20, BEGIN + 80)["valid"]
+        assert any(reason.startswith("restart") for reason in window(look, BEGIN + 20, BEGIN + 130)["reasons"])
+
+    def test_the_start_time_of_other_programs_is_not_that_of_kepler(self, api):
+        scrape(api, kepler_of(SHAPES["constant"](22)), every(5.0))
+        of_prometheus = [(t + 2.5, 7.0) for t in every(5.0)]
+        api.series.append(("process_start_time_seconds", {"instance": "nuc1:9090", "job": "prometheus"}, of_prometheus))
+        record = window(looked(api, kepler={}), BEGIN + 12, BEGIN + 72)
+        assert (record["valid"], record["warnings"]) == (True, [])
+        assert record["joules"] == pytest.approx((42 + 3) * 60)
+
+
 def period(period_id="b01-p1-a1", begin=20.0, end=80.0, **more):
     phase = {"index": 0, "name": "idle", "start_unix": BEGIN + begin, "end_unix": BEGIN + end}
     return {"period_id": period_id, "phases": [phase], **more}
