@@ -96,7 +96,7 @@ class RaplSource(Source):
         """
         kept: list[Zone] = []
         for zone in zones:
-            twin = next((one for one in kept if _same_counter(one, zone)), None)
+            twin = next((one for one in kept if same_counter(one, zone)), None)
             if twin is None:
                 kept.append(zone)
             else:
@@ -113,17 +113,21 @@ def make(options: dict[str, Any]) -> RaplSource:
 
 
 def zones_by_name(sysfs_root: str = "/sys") -> dict[str, list[Zone]]:
-    """Every counter of this host by the name of its zone without a number: package (one for each socket), core, uncore, dram, psys.
-    Memory-mapped twins of others are left out. Raises KjouleError where there is no RAPL."""
+    """Every counter of this host by the name that Kepler gives its zone: package (one for each socket), core, uncore, dram, psys.
+
+    Only a number behind the name goes, as with Kepler: ``package-0-die-1``, of a processor with several dies, is a zone of its own.
+    Memory-mapped twins of others are left out. Raises KjouleError where there is no RAPL.
+    """
     named: dict[str, list[Zone]] = {}
     for zones in _zones(os.path.join(sysfs_root, "class", "powercap")).values():
         for zone in zones:
             if not zone.label.endswith(")"):  # a twin has its entry behind its name
-                named.setdefault(re.sub(r"-\d+$", "", zone.label.rsplit("/", 1)[-1]), []).append(zone)
+                named.setdefault(re.sub(r"^([^-]+)-\d+$", r"\1", zone.label.rsplit("/", 1)[-1]), []).append(zone)
     return named
 
 
-def _same_counter(one: Zone, other: Zone) -> bool:
+def same_counter(one: Zone, other: Zone) -> bool:
+    """Whether one repeats the other, as the dies of some AMD parts do: read between two looks at the other, it lies between them."""
     if one.label.endswith("/dram") != other.label.endswith("/dram") or one.range_uj != other.range_uj:
         return False
     for _look in range(MIRROR_LOOKS):

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Sequence
 from typing import Any, Callable
 
 from ..energy.kepler import node_counters, scrape
-from ..energy.rapl import read_counter, zones_by_name
+from ..energy.rapl import Zone, read_counter, same_counter, zones_by_name
 from ..energy.web import WebClient
 from ..errors import KjouleError
 
@@ -80,7 +81,8 @@ def preflight(sysfs: str, zones: list[str], seconds: float = 1.0, sleep: Callabl
     """What RAPL offers on this host: the zones that are there, and what those that Kepler will read cover.
 
     zones: those that Kepler will be told to read ([] for all). Raises KjouleError when there is no RAPL, when it may not be read, when a
-    wanted zone is not there and when one stands still for ``seconds`` (core and uncore may, beside another that moves).
+    wanted zone is not there, when dies of its packages are left out or counted twice, and when one stands still for ``seconds`` (core and
+    uncore may, beside another that moves).
     """
     there = zones_by_name(sysfs)
     chosen = zones or sorted(there)
@@ -93,6 +95,8 @@ def preflight(sysfs: str, zones: list[str], seconds: float = 1.0, sleep: Callabl
             seen=", ".join(sorted(there)),
             next_step="set kepler_zones to the zones that it has, and compare it only with hosts of the same",
         )
+    dies = {name: zones[0] for name, zones in sorted(there.items()) if name.startswith("package-")}
+    _refuse_other_than_every_die_once(dies, chosen)
     read = [(name, zone) for name in dict.fromkeys(chosen) for zone in there[name]]
     first = [read_counter(zone) for _name, zone in read]
     sleep(seconds)
@@ -119,8 +123,29 @@ def preflight(sysfs: str, zones: list[str], seconds: float = 1.0, sleep: Callabl
             next_step="if this processor does not count it, take it out of kepler_zones and compare the host only with others of the same; "
             "a package that stands still is a fault of the host (read its energy_uj by hand, look at dmesg)",
         )
-    added = [name for name in ("package", "dram") if name in chosen] or chosen
+    kinds = {"package" if name in dies else name for name in chosen}
+    added = [kind for kind in ("package", "dram") if kind in kinds] or chosen
     return {"zones": sorted(there), "scope": "rapl:" + "+".join(added)}
+
+
+def _refuse_other_than_every_die_once(dies: dict[str, Zone], chosen: list[str]) -> None:
+    """Of a processor with several dies, where any is chosen. Kepler adds what it is told to, also those that repeat one another."""
+    mine = [name for name in dies if name in chosen]
+    twice = next(((one, other) for one, other in itertools.combinations(mine, 2) if same_counter(dies[one], dies[other])), None)
+    if twice:
+        raise KjouleError(
+            f"the zones {twice[0]} and {twice[1]} show the same counter, which Kepler would count twice",
+            seen=f"{dies[twice[0]].path} and {dies[twice[1]].path}",
+            next_step=f"leave {twice[1]} out of kepler_zones" + ("" if set(dies) - set(mine) else ", which has to name the zones then"),
+        )
+    left_out = [name for name in dies if mine and name not in mine and not any(same_counter(dies[one], dies[name]) for one in mine)]
+    if left_out:
+        raise KjouleError(
+            f"the zone {', '.join(left_out)} of this host's packages would go missing in the sum",
+            expected=", ".join(dies),
+            seen=", ".join(chosen),
+            next_step="add it to kepler_zones: each die of a package counts for itself",
+        )
 
 
 def _still(names: list[str], gained: Sequence[float]) -> list[int]:

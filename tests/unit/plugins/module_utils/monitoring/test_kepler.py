@@ -119,6 +119,40 @@ def test_memory_mapped_twins_are_no_zones_of_their_own(tmp_path):
     assert preflight(str(tmp_path), ["package"], 1.0, zones.show)["zones"] == ["core", "dram", "package", "uncore"]
 
 
+DIES = ("package-0-die-0", "package-0-die-1")
+
+
+def dies(folder, first_uj=(10**6, 7 * 10**6)):
+    zones = [Zone(f"intel-rapl:{n}", name, Constant(40.0), start_uj=uj) for n, (name, uj) in enumerate(zip(DIES, first_uj))]
+    return Tree(folder, [*zones, Zone("intel-rapl:0:0", "dram", Constant(3.0), start_uj=10**6)])
+
+
+@pytest.mark.parametrize("wanted", [[*DIES, "dram"], []])
+def test_the_dies_of_a_package_are_zones_by_their_own_names_as_they_are_with_kepler(tmp_path, wanted):
+    found = preflight(str(tmp_path), wanted, 1.0, dies(tmp_path).show)
+    assert found == {"zones": ["dram", *DIES], "scope": "rapl:package+dram"}
+
+
+@pytest.mark.parametrize(
+    ("zones", "says"),
+    [
+        (["package", "dram"], r"no zone package: .*saw dram, package-0-die-0, package-0-die-1\. Next: set kepler_zones"),
+        (["package-0-die", "dram"], r"no zone package-0-die: "),
+        (["package-0-die-1", "dram"], r"zone package-0-die-0 of this host's packages would go missing .*Next: add it to kepler_zones"),
+    ],
+)
+def test_other_names_and_part_of_the_dies_are_refused(tmp_path, zones, says):
+    with pytest.raises(KjouleError, match=says):
+        preflight(str(tmp_path), zones, 1.0, dies(tmp_path).show)
+
+
+def test_dies_that_repeat_one_another_are_wanted_once(tmp_path):
+    same = dies(tmp_path, (10**6, 10**6))
+    with pytest.raises(KjouleError, match=r"die-0 and package-0-die-1 show the same counter.*Next: leave package-0-die-1 out"):
+        preflight(str(tmp_path), [*DIES, "dram"], 1.0, same.show)
+    assert preflight(str(tmp_path), ["package-0-die-0", "dram"], 1.0, same.show)["scope"] == "rapl:package+dram"
+
+
 def test_a_host_without_rapl_is_told(tmp_path):
     with pytest.raises(KjouleError, match=r"inside a virtual machine there is none"):
         preflight(str(tmp_path), [], 1.0, lambda _seconds: None)
