@@ -11,7 +11,9 @@ short_description: Show the windows of a run in a Prometheus
 version_added: 0.2.0
 description:
   - Writes what the journal of a run says about its phases into a Prometheus, as series that begin and end with the windows. The dashboards
-    of the role P(kjoule.bench.monitoring#role) draw them as annotations and split what Kepler counted by arm with them.
+    of the role P(kjoule.bench.monitoring#role) draw them as annotations.
+  - With them goes what Kepler counted in each window, from the readings that this Prometheus has of it, or why there is no figure. Where
+    the run has just ended, the reading after it is waited for.
   - The journal is only read. A period that Prometheus has already is not written again.
   - A period appears when all of it is written. Where the writing breaks off, the same again completes it.
 options:
@@ -58,7 +60,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.journal import journal_path, read_text
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.directory import default_state_dir
-from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import read_marks, shown_periods, write_marks
+from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import kepler_marks, read_marks, shown_periods, write_marks
 
 
 def main() -> None:
@@ -77,7 +79,7 @@ def main() -> None:
         new = [one for one in series if one.labels["period"] not in shown]
         periods = sorted({one.labels["period"] for one in new})
         if not module.check_mode:
-            write_marks(given["url"], new)
+            write_marks(given["url"], [*new, *kepler_marks(given["url"], new)])
     except KjouleError as error:
         module.fail_json(msg=str(error))
     diff = {"before": "", "after": "".join(f"{period}\n" for period in periods)}

@@ -37,7 +37,7 @@ START = "process_start_time_seconds"
 #: other devices.
 LEGACY_DOMAINS = ("package", "core", "uncore", "dram")
 #: What the legacy generation writes into ``source`` and node_info when it guesses. Fake zones have it in their path.
-_MODELS = ("trained_power_model", "estimator", "model_server")
+MODELS = ("trained_power_model", "estimator", "model_server")
 
 #: A node's metrics, for a query: what ``node_counters`` needs.
 NODE_METRICS = (ACTIVE, IDLE, *(f"kepler_node_{domain}_joules_total" for domain in LEGACY_DOMAINS), START)
@@ -231,7 +231,7 @@ def _legacy_counters(samples: list[Sample], what: str, node: str, started: str |
 
 
 def _refuse_models(source: str, what: str) -> None:
-    if source in _MODELS:
+    if source in MODELS:
         raise KjouleError(
             f"{what} guesses: its energy comes from a model",
             expected="rapl",

@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The windows of a run as series of a Prometheus, so that they can be shown beside what Kepler counted.
 
-Every phase is a series ``kjoule_phase`` of value 1 that begins and ends with its window; what the phase's record says is held for as long.
+Every phase is a series ``kjoule_phase`` of value 1 that begins and ends with its window; what the phase's record says, and what Kepler
+counted between its edges, is held for as long.
 The window itself stays what the journal says: between two readings of the clock that are 5 s apart nothing is more exact than a reading.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.parse
-import urllib.request
 from typing import Any
 
 from ..errors import KjouleError
-from .remote_write import STALE, Series, send, unreachable, write
+from .kepler_windows import counted, wait_for_reading
+from .query import ask
+from .remote_write import STALE, Series, send, write
 
 STEP_MS = 5000
 #: The series by which a period is known to be there.
 _MARKER = "kjoule_phase"
+_HOST, _COMPONENT, _WATTS = "kjoule_phase_kepler_joules", "kjoule_phase_kepler_component_joules", "kjoule_phase_kepler_watts"
+#: 1 where there is no figure of Kepler's, with the figure and why.
+_MISSING = "kjoule_phase_kepler_missing"
 
 
 def read_marks(journal: str) -> tuple[str, list[Series]]:
@@ -46,23 +49,40 @@ def read_marks(journal: str) -> tuple[str, list[Series]]:
     return host, series
 
 
+def kepler_marks(url: str, series: list[Series]) -> list[Series]:
+    """What Kepler counted in the windows that are marked among ``series``, from the readings that Prometheus has, or that it has no figure.
+
+    Waits for the reading after the last window where that has just ended. Raises KjouleError when Prometheus cannot be asked.
+    """
+    markers = [one for one in series if one.labels["__name__"] == _MARKER]
+    found: list[Series] = []
+    if markers:
+        wait_for_reading(url, markers[0].labels["host"], max(one.samples[-1][0] for one in markers) / 1000)
+    for one in markers:
+        start, end = one.samples[0][0], one.samples[-1][0]
+        labels = {name: value for name, value in one.labels.items() if name != "__name__"}
+        figures = counted(url, labels["host"], start / 1000, end / 1000)
+        held = [(_COMPONENT, joules, {"component": name}) for name, joules in figures.components.items()]
+        held += [(name, value, {}) for name, value in ((_HOST, figures.joules), (_WATTS, figures.watts)) if value is not None]
+        reasons = (("energy", figures.no_energy), ("power", figures.no_power))
+        held += [(_MISSING, 1.0, {"figure": figure, "reason": reason}) for figure, reason in reasons if reason]
+        found += [_held({"__name__": name, **labels, **more}, value, start, end) for name, value, more in held]
+    return found
+
+
 def shown_periods(url: str, run_id: str, host: str, timeout: float = 10.0) -> set[str]:
-    """Periods of the run that Prometheus has already, each of them whole. Raises KjouleError when it cannot be reached, or is none."""
-    match = f"{_MARKER}{{run={json.dumps(run_id)},host={json.dumps(host)}}}"
-    query = urllib.parse.urlencode({"match[]": match, "start": "0", "end": "4102444800"})
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/api/v1/series?{query}", timeout=timeout) as response:
-            answer = json.load(response)
-        return {str(labels.get("period", "")) for labels in answer["data"]}
-    except (ValueError, http.client.HTTPException, KeyError, TypeError, AttributeError) as error:
-        raise KjouleError(
-            f"what answers at {url} is no Prometheus",
-            expected="its answer to /api/v1/series",
-            seen=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
-            next_step="give the address of Prometheus, or end what has its port; the journal is not touched",
-        ) from error
-    except OSError as error:
-        raise unreachable(url, error) from error
+    """Periods of the run that Prometheus has already, each of them whole. Raises KjouleError when it cannot be reached, or is none.
+
+    One that was written by a version that did not say anything of Kepler's joules is not whole.
+    """
+    of = f"{{run={json.dumps(run_id)},host={json.dumps(host)}}}"
+    asked = {"match[]": [_MARKER + of, _HOST + of, _MISSING + of], "start": "0", "end": "4102444800"}
+
+    def read(data: Any) -> set[str]:
+        there = [(str(labels["__name__"]), str(labels.get("period", ""))) for labels in data]
+        return {period for name, period in there if name == _MARKER} & {period for name, period in there if name != _MARKER}
+
+    return ask(url, "series", asked, read, timeout)
 
 
 def write_marks(url: str, series: list[Series]) -> None:
@@ -96,9 +116,7 @@ def _phase(run_id: str, host: str, record: dict[str, Any], phase: dict[str, Any]
     }
 
     def held(name: str, value: float, **more: str) -> Series:
-        # It ends where its window ends, so that it never stands beside the next one.
-        samples = [(stamp, float(value)) for stamp in range(start, max(end, start + 1), STEP_MS)]
-        return Series({"__name__": name, **labels, **more}, [*samples, (max(end, start + 1), STALE)])
+        return _held({"__name__": name, **labels, **more}, value, start, max(end, start + 1))
 
     found = [held(_MARKER, 1.0)]
     found += [
@@ -113,3 +131,8 @@ def _phase(run_id: str, host: str, record: dict[str, Any], phase: dict[str, Any]
         if energy["valid"] and energy["joules"] is not None
     ]
     return found
+
+
+def _held(labels: dict[str, str], value: float, start: int, end: int) -> Series:
+    """It ends where its window ends, so that it never stands beside the next one."""
+    return Series(labels, [*((stamp, float(value)) for stamp in range(start, end, STEP_MS)), (end, STALE)])

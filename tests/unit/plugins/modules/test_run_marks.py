@@ -40,6 +40,7 @@ def state_dir(tmp_path):
 @pytest.fixture
 def run(state_dir, capsys, monkeypatch):
     written = []
+    monkeypatch.setattr(run_marks, "kepler_marks", lambda _url, series: [])
     monkeypatch.setattr(run_marks, "write_marks", lambda _url, series: written.extend(one.labels["period"] for one in series))
 
     def go(shown=(), check=False, **arguments):

@@ -11,6 +11,8 @@ import threading
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.monitoring import marks
+from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.kepler_windows import Counted
 from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import read_marks, shown_periods, write_marks
 from harness.remote_write import breaking_off, labels
 
@@ -81,6 +83,32 @@ def test_an_invalid_period_is_shown_as_such():
     assert {one.labels["valid"] for one in series} == {"false"}
 
 
+def test_what_kepler_counted_in_a_window_is_held_for_as_long_and_what_it_did_not_is_said(monkeypatch):
+    said = {60: Counted(42.0, 7.0, {"etcd": 5.0}), 70: Counted(None, None, no_energy="too short", no_power="too short")}
+    waited = []
+    monkeypatch.setattr(marks, "wait_for_reading", lambda *asked: waited.append(asked))
+    monkeypatch.setattr(marks, "counted", lambda _url, _host, begin, _end: said[begin - 1_000_000])
+    _host, series = read_marks(journal(phase("idle", 60, 70), phase("steady", 70, 72, index=1)))
+    found = marks.kepler_marks("http://127.0.0.1:9", series)
+    assert waited == [("http://127.0.0.1:9", "alpha", 1_000_072.0)]
+    assert [
+        (one.labels["__name__"], one.labels["phase"], *(one.labels.get(label) for label in ("component", "figure", "reason")))
+        for one in found
+    ] == [
+        ("kjoule_phase_kepler_component_joules", "idle", "etcd", None, None),
+        ("kjoule_phase_kepler_joules", "idle", None, None, None),
+        ("kjoule_phase_kepler_watts", "idle", None, None, None),
+        ("kjoule_phase_kepler_missing", "steady", None, "energy", "too short"),
+        ("kjoule_phase_kepler_missing", "steady", None, "power", "too short"),
+    ]
+    assert [value for _stamp, value in found[1].samples[:-1]] == [42.0, 42.0]
+    assert [stamp for stamp, _value in found[1].samples] == [1_000_060_000, 1_000_065_000, 1_000_070_000]
+
+
+def test_where_nothing_is_marked_kepler_is_not_asked():
+    assert marks.kepler_marks("http://127.0.0.1:9", []) == []
+
+
 def test_a_torn_last_line_is_no_record():
     assert read_marks(journal(phase("idle", 60, 70)) + '{"kind": "peri') == read_marks(journal(phase("idle", 60, 70)))
 
@@ -145,7 +173,9 @@ def test_a_journal_that_cannot_be_placed_is_told(text, says):
 
 class Knowing(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = json.dumps({"status": "success", "data": [{"period": "p1"}, {"period": "p2"}]}).encode()
+        figures = [{"__name__": "kjoule_phase_kepler_joules", "period": "p1"}, {"__name__": "kjoule_phase_kepler_missing", "period": "p2"}]
+        markers = [{"__name__": "kjoule_phase", "period": period} for period in ("p1", "p2", "of-an-older-version")]
+        body = json.dumps({"status": "success", "data": figures + markers}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
