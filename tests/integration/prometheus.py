@@ -2,6 +2,7 @@
 """A real Prometheus on loopback for tests, and a world of known watts in the place of Kepler.
 
 ``known_world`` is a double of Kepler's /metrics (generation 0.10 and newer) in which every counter follows from stated watts.
+``stepped_world`` is one in which watts change at stated moments, and Kepler restarts.
 ``legacy_world`` is one of v0.9.0's (pkg/metrics: consts.NodeEnergyLabels, ProcessEnergyLabels): the same watts as dynamic, none as idle.
 """
 
@@ -63,6 +64,29 @@ def known_world(seconds: float) -> list[tuple[str, dict[str, str], float]]:
     return found
 
 
+#: Watts of host delta from a second of its world on. At RESTART its Kepler begins anew.
+STEPS = ((0, 100.0), (220, 10.0), (280, 50.0), (290, 10.0), (360, 100.0), (520, 10.0), (660, 100.0), (860, 10.0), (960, 100.0))
+RESTART = 921
+#: Kepler's part of the active power in all, and of etcd in the active one.
+ACTIVE, OF_ETCD = 0.5, 0.8
+
+
+def stepped_world(seconds: float) -> list[tuple[str, dict[str, str], float]]:
+    """Its joules from the start of this world, of one zone."""
+    begin = RESTART if seconds >= RESTART else 0.0
+    ends = [*(since for since, _watts in STEPS[1:]), float("inf")]
+    spans = [(max(since, begin), min(until, seconds), watts) for (since, watts), until in zip(STEPS, ends)]
+    joules = sum(watts * (until - since) for since, until, watts in spans if until > since)
+    node = {"node_name": "delta", "zone": "package", "path": "/class/powercap/package"}
+    process = {"node_name": "delta", "zone": "package", "pid": "7", "comm": "etcd", "type": "regular", "state": "running"}
+    return [
+        ("kepler_node_cpu_active_joules_total", node, ACTIVE * joules),
+        ("kepler_node_cpu_idle_joules_total", node, 4000.0 + 100.0 * begin + (1 - ACTIVE) * joules),
+        ("kepler_process_cpu_joules_total", process, OF_ETCD * ACTIVE * joules),
+        ("process_start_time_seconds", {}, 1000.0 + begin),
+    ]
+
+
 def legacy_world(seconds: float) -> list[tuple[str, dict[str, str], float]]:
     """The same for a Kepler 0.9, which does not say when it began."""
     known = {"source": "rapl-sysfs", "mode": "dynamic"}
@@ -81,12 +105,12 @@ def legacy_world(seconds: float) -> list[tuple[str, dict[str, str], float]]:
 
 
 def open_metrics(start: int, seconds: int, step: int) -> str:
-    """Host alpha in the known world and host beta in the older one, as a history in OpenMetrics text, for
+    """Host alpha in the known world, host beta in the older one and host delta in that of steps, as a history in OpenMetrics text, for
     ``promtool tsdb create-blocks-from openmetrics``."""
     lines: dict[str, list[str]] = {}
     for moment in range(0, seconds + 1, step):
         of_alpha = [*known_world(moment), ("process_start_time_seconds", {}, 1000.0)]
-        for host, samples in {"alpha": of_alpha, "beta": legacy_world(moment)}.items():
+        for host, samples in {"alpha": of_alpha, "beta": legacy_world(moment), "delta": stepped_world(moment)}.items():
             for name, labels, value in samples:
                 lines.setdefault(name, []).append(f"{name}{_labels({**labels, 'job': 'kepler', 'host': host})} {value!r} {start + moment}")
     text = []

@@ -22,7 +22,7 @@ import prometheus as world
 import pytest
 import units
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import read_marks, shown_periods, write_marks
+from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.marks import kepler_marks, read_marks, shown_periods, write_marks
 from draw import draw
 from harness.remote_write import breaking_off
 
@@ -261,40 +261,54 @@ def start() -> int:
     return (int(time.time()) // 60 - 30) * 60
 
 
-def journal(start: int, run: str = RUN, host: str = "alpha") -> str:
-    """Two periods in the known world, one minute of idle and four at rest each. The monotonic clock of this host began 1000 s before."""
-    lines = [{"kind": "header", "run_id": run, "host": {"name": host}}]
-    for number, (arm, busy, etcd, joules) in enumerate([("snowflake", 30.0, 12.0, 8400.0), ("flux", 50.0, 20.0, 9000.0)], 1):
-        begin = 1000 + 60 + (number - 1) * 360
-        phases = []
-        for index, (name, first, last) in enumerate([("idle", 0, 60), ("steady", 60, 300)]):
-            phases.append(
-                {
-                    "name": name,
-                    "kind": name,
-                    "index": index,
-                    "start_ns": (begin + first) * 10**9,
-                    "end_ns": (begin + last) * 10**9,
-                    "valid": True,
-                    "cpu_seconds": {"etcd": etcd, "kube-apiserver": 6.0},
-                    "components": {"etcd": "cluster", "kube-apiserver": "cluster"},
-                    "actor": {"cpu_seconds": 1.0},
-                    "machine": {"busy_seconds": busy},
-                    "energy": [{"source": "rapl", "scope": "rapl:package+dram", "valid": True, "joules": joules * (last - first) / 240}],
-                }
-            )
-        lines.append(
+def recorded(start: int, number: int, arm: str, phases: list[tuple[str, int, int]], valid: bool = True, **figures: float) -> dict:
+    """A period as in a journal; its seconds count from ``start``, when the monotonic clock of this host was at 1000 s."""
+    figures = {"etcd": 1.0, "busy": 10.0, "joules_a_second": 1.0, **figures}
+    return {
+        "kind": "period",
+        "period_id": f"b01-p{number}-a1",
+        "arm": arm,
+        "label": arm,
+        "valid": valid,
+        "clock": {"realtime_ns": start * 10**9, "monotonic_ns": 1000 * 10**9},
+        "phases": [
             {
-                "kind": "period",
-                "period_id": f"b01-p{number}-a1",
-                "arm": arm,
-                "label": arm,
+                "name": name,
+                "kind": name,
+                "index": index,
+                "start_ns": (1000 + first) * 10**9,
+                "end_ns": (1000 + last) * 10**9,
                 "valid": True,
-                "clock": {"realtime_ns": (start + begin - 1000) * 10**9, "monotonic_ns": begin * 10**9},
-                "phases": phases,
+                "cpu_seconds": {"etcd": figures["etcd"], "kube-apiserver": 6.0},
+                "components": {"etcd": "cluster", "kube-apiserver": "cluster"},
+                "actor": {"cpu_seconds": 1.0},
+                "machine": {"busy_seconds": figures["busy"]},
+                "energy": [
+                    {"source": "rapl", "scope": "rapl:package+dram", "valid": True, "joules": figures["joules_a_second"] * (last - first)}
+                ],
             }
-        )
-    return "".join(json.dumps(line) + "\n" for line in lines)
+            for index, (name, first, last) in enumerate(phases)
+        ],
+    }
+
+
+def text(run: str, host: str, periods: list[dict]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in [{"kind": "header", "run_id": run, "host": {"name": host}}, *periods])
+
+
+def journal(start: int, run: str = RUN, host: str = "alpha") -> str:
+    """Three periods in the known world, one minute of idle and four at rest each. The second is not valid, and the third is its repeat."""
+    figures = {"etcd": 20.0, "busy": 50.0, "joules_a_second": 37.5}
+    given = [
+        ("snowflake", True, {"etcd": 12.0, "busy": 30.0, "joules_a_second": 35.0}),
+        ("flux", False, {"etcd": 500.0, "busy": 900.0, "joules_a_second": 99.0}),
+        ("flux", True, figures),
+    ]
+    periods = []
+    for number, (arm, valid, more) in enumerate(given, 1):
+        begin = 60 + (number - 1) * 360
+        periods.append(recorded(start, number, arm, [("idle", begin, begin + 60), ("steady", begin + 60, begin + 300)], valid, **more))
+    return text(run, host, periods)
 
 
 @pytest.fixture(scope="module")
@@ -334,7 +348,7 @@ def prometheus(rendered, variables, start):
 
 
 #: What each panel has to answer: dashboard and title -> legend -> value, with the labels that name a line in it.
-LABELS = ("label", "component", "zone", "phase")
+LABELS = ("label", "component", "zone", "phase", "figure", "reason")
 SPLIT = {"snowflake": 300.0, "flux": 300.0}
 EXPECTED = {
     ("energy", "Energy of the host"): [{"": 20 * 60 * world.HOST_WATTS}],
@@ -346,16 +360,20 @@ EXPECTED = {
     ("energy", "Energy by component"): [{name: watts * 20 * 60 for name, watts in world.COMPONENT_WATTS.items()}],
     ("arms", "Power of the host by arm"): [dict.fromkeys(SPLIT, world.HOST_WATTS)],
     ("arms", "Mean power at rest by arm"): [dict.fromkeys(SPLIT, world.HOST_WATTS)],
-    ("arms", "Energy by arm and component"): [
+    ("arms", "Energy per period by arm and component"): [
         {f"{arm} {name}": watts * seconds for arm, seconds in SPLIT.items() for name, watts in world.COMPONENT_WATTS.items()}
     ],
     ("arms", "Measured energy by arm and phase"): [
         {"snowflake idle": 2100.0, "snowflake steady": 8400.0, "flux idle": 2250.0, "flux steady": 9000.0}
     ],
-    ("arms", "CPU time by arm and component"): [
+    ("arms", "CPU time per period by arm and component"): [
         {"snowflake etcd": 24.0, "snowflake kube-apiserver": 12.0, "flux etcd": 40.0, "flux kube-apiserver": 12.0}
     ],
-    ("arms", "Residual CPU time by arm"): [{"snowflake": 60.0 - 36.0 - 2.0, "flux": 100.0 - 52.0 - 2.0}],
+    ("arms", "Residual CPU time per period by arm"): [{"snowflake": 60.0 - 36.0 - 2.0, "flux": 100.0 - 52.0 - 2.0}],
+    ("arms", "Kepler's energy of the host by arm and phase"): [
+        {f"{arm} {phase}": world.HOST_WATTS * seconds for arm in SPLIT for phase, seconds in {"idle": 60, "steady": 240}.items()}
+    ],
+    ("arms", "Windows without a figure of Kepler"): [{}],
 }
 #: The same of a host with a Kepler 0.9, which has no idle: where it differs.
 EXPECTED_OF_LEGACY = {
@@ -406,37 +424,83 @@ def answers_are(prometheus, start, dashboard, panel, expected, host):
 
 
 def test_the_windows_of_the_run_begin_and_end_where_the_journal_says(prometheus, start):
+    """Also those of a period that is not valid."""
     for path in sorted((ROOT / "roles/monitoring/files/dashboards").glob("*.json")):
         (annotation,) = json.loads(path.read_text(encoding="utf-8"))["annotations"]["list"]
         query = annotation["expr"].replace("$host", "alpha")
         seen = {}
         for line in prometheus.range(query, start, start + SECONDS, 5):
             moments = [moment - start for moment, _value in line["values"]]
-            seen[line["metric"]["label"], line["metric"]["phase"]] = (moments[0], moments[-1])
+            seen[line["metric"]["label"], line["metric"]["phase"], line["metric"]["valid"]] = (moments[0], moments[-1])
         assert seen == {
-            ("snowflake", "idle"): (60, 115),
-            ("snowflake", "steady"): (120, 355),
-            ("flux", "idle"): (420, 475),
-            ("flux", "steady"): (480, 715),
+            ("snowflake", "idle", "true"): (60, 115),
+            ("snowflake", "steady", "true"): (120, 355),
+            ("flux", "idle", "false"): (420, 475),
+            ("flux", "steady", "false"): (480, 715),
+            ("flux", "idle", "true"): (780, 835),
+            ("flux", "steady", "true"): (840, 1075),
         }
 
 
 def test_a_period_whose_marks_broke_off_is_on_no_panel_until_they_are_written_again(prometheus, start):
     _host, series = read_marks(journal(start, "run-2", "gamma"))
+    series += kepler_marks(prometheus.url, series)
     panel = {entry.values[1]["title"]: entry.values[1] for entry in panels()}
-    titles = ("Measured energy by arm and phase", "CPU time by arm and component", "Residual CPU time by arm")
+    titles = ("Measured energy by arm and phase", "CPU time per period by arm and component", "Residual CPU time per period by arm")
 
     def answers() -> dict[str, dict[str, list[float]]]:
         return {title: ask(prometheus, panel[title]["targets"][0], start, "gamma", "run-2") for title in titles}
 
-    # The fourth request is the one with the markers of the second period.
-    with breaking_off(at=4, real=True), pytest.raises(KjouleError, match="run the same again"):
+    # The sixth request is the one with the markers of the third period.
+    with breaking_off(at=6, real=True), pytest.raises(KjouleError, match="run the same again"):
         write_marks(prometheus.url, series)
-    assert shown_periods(prometheus.url, "run-2", "gamma") == {"b01-p1-a1"}
-    assert {name.split()[0] for answer in answers().values() for name in answer} == {"snowflake"}
-    write_marks(prometheus.url, [one for one in series if one.labels["period"] == "b01-p2-a1"])
     assert shown_periods(prometheus.url, "run-2", "gamma") == {"b01-p1-a1", "b01-p2-a1"}
+    assert {name.split()[0] for answer in answers().values() for name in answer} == {"snowflake"}
+    write_marks(prometheus.url, [one for one in series if one.labels["period"] == "b01-p3-a1"])
+    assert shown_periods(prometheus.url, "run-2", "gamma") == {"b01-p1-a1", "b01-p2-a1", "b01-p3-a1"}
     assert answers() == {title: {name: [value] for name, value in EXPECTED["arms", title][0].items()} for title in titles}
+    without = ask(prometheus, panel["Windows without a figure of Kepler"]["targets"][0], start, "gamma", "run-2")
+    assert without == {
+        f"{arm} {phase} {figure} no Kepler": [1.0] for arm in SPLIT for phase in ("idle", "steady") for figure in ("energy", "power")
+    }
+    for title in ("Power of the host by arm", "Mean power at rest by arm", "Energy per period by arm and component"):
+        assert ask(prometheus, panel[title]["targets"][0], start, "gamma", "run-2") == {}
+
+
+def test_power_that_changes_at_the_edges_of_windows_is_in_none_but_its_own(prometheus, start):
+    """Host delta: 100 W outside of the windows, 10 W in them, and 50 W in one of 10 s. Others last 6 s, and 3 s, which is too short for
+    readings every 5 s. In the third period Kepler restarts."""
+    short = [("idle", 400, 460), ("deploy", 460, 466), ("steady", 466, 530), ("settle", 532, 535)]
+    periods = [
+        recorded(start, 1, "snowflake", [("idle", 100, 160), ("deploy", 160, 170), ("steady", 170, 230), ("settle", 232, 235)]),
+        recorded(start, 2, "flux", short),
+        recorded(start, 3, "flux", [("idle", 740, 780), ("deploy", 780, 786), ("steady", 786, 840)]),
+        recorded(start, 4, "flux", [("idle", 900, 960), ("deploy", 960, 966), ("steady", 966, 1026)], valid=False),
+    ]
+    _host, series = read_marks(text("run-3", "delta", periods))
+    write_marks(prometheus.url, series)  # as a version did that said nothing of Kepler
+    assert shown_periods(prometheus.url, "run-3", "delta") == set()
+    write_marks(prometheus.url, [*series, *kepler_marks(prometheus.url, series)])
+    assert len(shown_periods(prometheus.url, "run-3", "delta")) == 4
+    part = world.ACTIVE * world.OF_ETCD
+    expected = {
+        "Power of the host by arm": {"snowflake": {10.0, 50.0}, "flux": {10.0}},
+        "Mean power at rest by arm": {"snowflake": {10.0}, "flux": {10.0}},
+        # Without the phase settle, and without the third period.
+        "Energy per period by arm and component": {"snowflake etcd": {part * 1700.0}, "flux etcd": {part * 1300.0}},
+        "Kepler's energy of the host by arm and phase": {
+            **{"snowflake idle": {600.0}, "snowflake deploy": {500.0}, "snowflake steady": {600.0}},
+            **{"flux idle": {(600.0 + 400.0) / 2}, "flux deploy": {60.0}, "flux steady": {640.0}},
+        },
+        "Windows without a figure of Kepler": {
+            **{f"{arm} settle {figure} too short": {1.0} for arm in SPLIT for figure in ("energy", "power")},
+            **{f"flux steady {figure} restart of Kepler": {1.0} for figure in ("energy", "power")},
+        },
+    }
+    panel = {entry.values[1]["title"]: entry.values[1] for entry in panels()}
+    for title, lines in expected.items():
+        answer = ask(prometheus, panel[title]["targets"][0], start, "delta", "run-3")
+        assert {name: {round(value, 6) for value in values} for name, values in answer.items()} == lines, title
 
 
 def test_a_picture_can_be_drawn_from_the_same_queries(prometheus, start, tmp_path):
@@ -456,7 +520,10 @@ def test_a_picture_can_be_drawn_from_the_same_queries(prometheus, start, tmp_pat
 
     marks = prometheus.range('kjoule_phase{host="alpha"}', start, start + SECONDS, 5)
     windows = [
-        (f"{line['metric']['label']}: {line['metric']['phase']}", *((line["values"][index][0] - start) / 60 for index in (0, -1)))
+        (
+            f"{line['metric']['label']}: {line['metric']['phase']}" + (" (not valid)" if line["metric"]["valid"] == "false" else ""),
+            *((line["values"][index][0] - start) / 60 for index in (0, -1)),
+        )
         for line in marks
     ]
     path = Path(os.environ.get("KJOULE_DRAW") or tmp_path / "monitoring.png")
