@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import socket
@@ -67,7 +68,11 @@ def test_a_host_without_counters_goes_on_without_kepler_and_is_told_why_unless_i
     assert count == 1  # the unit of the old generation, and nothing else
 
 
-def test_a_port_that_somebody_has_is_told_before_anything_is_changed(tmp_path):
+def test_a_port_that_somebody_has_is_told_before_anything_is_changed_also_where_kepler_runs_on_another(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "systemctl").write_text('#!/bin/sh\nprintf "ActiveState=active\\nMainPID=$MAIN_PID\\n"\n')
+    (tmp_path / "bin" / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     tree, stop = Tree(tmp_path / "sys", [Zone("intel-rapl:0", "package-0", Constant(30.0))]), threading.Event()
     moving = threading.Thread(target=drive, args=(tree, time.monotonic_ns(), 0.05, stop))
     moving.start()
@@ -76,13 +81,53 @@ def test_a_port_that_somebody_has_is_told_before_anything_is_changed(tmp_path):
             port = taken.getsockname()[1]
             wrong = {"kepler_sysfs": str(tmp_path / "sys"), "kepler_zones": ["package"], "kepler_port": port}
             role = {"name": "kjoule.bench.kepler", "tasks_from": "preflight"}
-            told = {"ansible.builtin.debug": {"msg": "refused: {{ ansible_failed_result.msg }}"}}
-            done = run_tasks(tmp_path, [{"block": [{"ansible.builtin.include_role": role}], "rescue": [told]}], wrong)
+            # None runs; one runs and listens elsewhere; it is the one that listens there.
+            tasks = [
+                {
+                    "block": [{"ansible.builtin.include_role": role}, {"ansible.builtin.debug": {"msg": f"{name}: its own"}}],
+                    "rescue": [{"ansible.builtin.debug": {"msg": name + ": {{ ansible_failed_result.msg }}"}}],
+                    "environment": {"MAIN_PID": str(pid)},
+                }
+                for name, pid in {"stopped": 0, "elsewhere": os.getppid(), "there": os.getpid()}.items()
+            ]
+            done = run_tasks(tmp_path, tasks, wrong)
     finally:
         stop.set()
         moving.join()
     assert changed(done) == 0
-    assert re.search(rf"refused: Port {port} on 127\.0\.0\.1 is taken.*set kepler_port to a free port", done.stdout), done.stdout
+    for name, runs in {"stopped": "does not run", "elsewhere": "runs, but not there"}.items():
+        says = rf"{name}: Port {port} on 127\.0\.0\.1 is taken, and kjoule-kepler {runs}; .*set kepler_port to a free port"
+        assert re.search(says, done.stdout), done.stdout
+    assert '"there: its own"' in done.stdout, done.stdout
+
+
+#: A module that brings a counter, which stands still.
+LOADS = "mkdir -p {0} && echo package-0 > {0}/name && echo 1 > {0}/energy_uj && echo 262143328850 > {0}/max_energy_range_uj"
+
+
+@pytest.mark.parametrize("modprobe", [None, "exit 1", LOADS], ids=["none", "refuses", "loads"])
+def test_a_module_that_cannot_be_loaded_is_no_error_and_the_counters_are_looked_at_again(tmp_path, monkeypatch, modprobe):
+    """A PATH with everything but a modprobe, or with a double of it."""
+    (tmp_path / "bin").mkdir()
+    for folder in os.environ["PATH"].split(":"):
+        for program in Path(folder).glob("*"):
+            link = tmp_path / "bin" / program.name
+            if program.name != "modprobe" and not link.is_symlink():
+                link.symlink_to(program)
+    counters = tmp_path / "sys"
+    if modprobe:
+        script = tmp_path / "bin" / "modprobe"
+        script.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n' + modprobe.format(counters / "class/powercap/intel-rapl:0"))
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    role = {"ansible.builtin.include_role": {"name": "kjoule.bench.kepler", "tasks_from": "preflight"}}
+    given = {"kepler_sysfs": str(counters), "kepler_zones": ["package"], "__kepler_may_load_the_module": True}
+    done = run_tasks(tmp_path, [role], given)
+    assert changed(done) == int(modprobe == LOADS)
+    seen = "the RAPL counters stand still" if modprobe == LOADS else "RAPL cannot be read"
+    assert re.search(f"No Kepler on this host: .*{seen}.*Runs go on; their joules are estimated", done.stdout), done.stdout
+    if modprobe:
+        assert (tmp_path / "asked").read_text() == "intel_rapl_msr\n"
 
 
 def test_the_zones_of_the_settings_are_the_ones_that_are_looked_at_and_the_one_that_is_not_there_is_named(tmp_path):
