@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import prometheus as world
 import pytest
@@ -28,10 +29,15 @@ def asked(tmp_path, monkeypatch):
     (folder / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
-    def play(role, **variables):
+    def play(role, *more, fails="", **variables):
         log.write_text("")
         include = {"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": "configure"}}
-        changed(run_tasks(tmp_path, [include], variables))
+        done = run_tasks(tmp_path, [include, *more], variables)
+        if fails:
+            assert done.returncode == 2, done.stdout
+            assert re.search(fails, done.stdout), done.stdout
+        else:
+            changed(done)
         words = [line.replace("'", "").split() for line in log.read_text().splitlines()]
         return [(line[0], line[1].removesuffix(".service")) for line in words if line[0] in ("restart", "reload")]
 
@@ -61,3 +67,42 @@ def test_kepler_takes_up_what_changed(asked, tmp_path):
     assert asked("kepler", **where) == [("restart", "kjoule-kepler")]
     assert asked("kepler", **where) == []
     assert asked("kepler", **where, kepler_port=28283) == [("restart", "kjoule-kepler")]
+
+
+#: What ends a play after the files were written and before its handlers.
+BREAK = {"ansible.builtin.fail": {"msg": "the line broke"}}
+
+
+def test_what_a_failed_play_did_not_have_prometheus_and_grafana_take_up_the_next_one_has_them(asked, tmp_path):
+    where = {**places(tmp_path, "monitoring"), "monitoring_targets": [{"host": "alpha", "address": "127.0.0.1:1"}]}
+    (tmp_path / "install" / "promtool").symlink_to(world.need("promtool")["promtool"])
+    asked("monitoring", **where)
+    where["monitoring_zones"] = ["package"]
+    assert asked("monitoring", BREAK, fails="the line broke", **where) == []
+    assert "dram" not in (tmp_path / "config" / "rules.yml").read_text()
+    assert asked("monitoring", **where) == [("reload", "kjoule-prometheus")]
+    assert asked("monitoring", **where) == []
+    more = {**where, "monitoring_retention": "3d", "monitoring_grafana_port": 3001}
+    assert asked("monitoring", BREAK, fails="the line broke", **more) == []
+    (tmp_path / "install" / "prometheus").write_text("another version, put there by install.yml")
+    again = [("reload", "kjoule-prometheus"), ("restart", "kjoule-grafana"), ("restart", "kjoule-prometheus")]
+    assert sorted(asked("monitoring", **more)) == again
+    assert asked("monitoring", **more) == []
+
+
+def test_a_retention_that_cannot_be_is_refused_before_the_rules_are_written(asked, tmp_path):
+    where = {**places(tmp_path, "monitoring"), "monitoring_targets": [{"host": "alpha", "address": "127.0.0.1:1"}]}
+    says = r"monitoring_retention: expected a duration .*, saw a month\. Next: "
+    assert asked("monitoring", fails=says, monitoring_retention="a month", **where) == []
+    assert list((tmp_path / "config").iterdir()) == []
+
+
+def test_what_a_failed_play_did_not_have_kepler_take_up_the_next_one_has_it(asked, tmp_path):
+    where = {**places(tmp_path, "kepler"), "artifacts_result": {"kepler": {"version": "v0.11.4"}}, "kepler_node_name": "known"}
+    asked("kepler", **where)
+    (tmp_path / "install" / "kepler").write_text("another version, put there by install.yml")
+    assert asked("kepler", fails="does not know monitor.intervall", kepler_config={"monitor": {"intervall": "1s"}}, **where) == []
+    assert asked("kepler", **where) == [("restart", "kjoule-kepler")]
+    assert asked("kepler", BREAK, fails="the line broke", kepler_port=28283, **where) == []
+    assert asked("kepler", kepler_port=28283, **where) == [("restart", "kjoule-kepler")]
+    assert asked("kepler", kepler_port=28283, **where) == []
