@@ -22,8 +22,9 @@ options:
       - V(preflight) reads the RAPL counters twice. Where there are none, or one of O(zones) is not there or stands still, the module does
         not fail. It says so in RV(usable) and RV(reason).
       - V(health) reads Kepler at O(url) twice, and waits for it.
+      - V(pods) does the same with every pod of a cluster that O(selector) selects, through the proxy of its API server.
     type: str
-    choices: [config, preflight, health]
+    choices: [config, preflight, health, pods]
     required: true
   config:
     description: Settings of Kepler 0.10 or newer, as its file has them.
@@ -50,9 +51,25 @@ options:
     type: float
     default: 1.0
   timeout:
-    description: How long V(health) waits for Kepler, in seconds.
+    description: How long V(health) and V(pods) wait for Kepler, in seconds.
     type: float
     default: 30.0
+  kubeconfig:
+    description: Kubeconfig of the cluster, for V(pods).
+    type: path
+  context:
+    description: Name of the context in it. Default is the one that it calls current.
+    type: str
+  namespace:
+    description: The namespace of the pods.
+    type: str
+    default: kjoule-kepler
+  selector:
+    description: The labels of the pods.
+    type: str
+    default: app.kubernetes.io/name=kepler
+requirements:
+  - for O(check=pods) the Python package kubernetes
 attributes:
   check_mode:
     description: Can run in check mode and changes nothing in either.
@@ -104,17 +121,62 @@ joules:
   description: Joules by zone between the two looks.
   returned: when O(check=health)
   type: dict
+nodes:
+  description: The same by node.
+  returned: when O(check=pods)
+  type: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule
+import traceback
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
-from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.kepler import check_config, health, preflight
+from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.kepler import check_config, health, pods_health, preflight
+
+try:
+    import kubernetes
+except ImportError:
+    kubernetes = None
+    NO_KUBERNETES = traceback.format_exc()
+
+#: The port of the pods.
+PORT = 28282
+PATH = f"/api/v1/namespaces/{{}}/pods/{{}}:{PORT}/proxy/metrics"
+
+
+def pods(given: dict[str, Any]) -> dict[str, Any]:
+    """Joules by node of the Keplers in a cluster."""
+    namespace = given["namespace"]
+    try:
+        api = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(given["kubeconfig"], context=given["context"]))
+        found = api.list_namespaced_pod(namespace, label_selector=given["selector"], _request_timeout=30).items
+    except Exception as error:
+        raise KjouleError(
+            "the pods of Kepler cannot be listed", seen=str(error), next_step="look at the cluster and its kubeconfig"
+        ) from error
+
+    def read(pod: str) -> str:
+        proxy = api.connect_get_namespaced_pod_proxy_with_path
+        try:
+            return proxy(f"{pod}:{PORT}", namespace, "metrics", _preload_content=False, _request_timeout=30).data.decode(errors="replace")
+        except Exception as error:
+            raise KjouleError(
+                f"Kepler on the node {nodes[pod]} ({pod}) does not answer through the API server",
+                expected="its metrics",
+                seen=" ".join(str(error).split())[:600],
+                next_step=f"kubectl logs -n {namespace} {pod}, and kubectl get --raw {PATH.format(namespace, pod)}",
+            ) from error
+
+    # One that is going is of the settings before.
+    nodes = {pod.metadata.name: pod.spec.node_name for pod in found if pod.metadata.deletion_timestamp is None}
+    return {"nodes": pods_health(read, nodes, namespace, given["zones"], given["seconds"], given["timeout"])}
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "check": {"type": "str", "choices": ["config", "preflight", "health"], "required": True},
+            "check": {"type": "str", "choices": ["config", "preflight", "health", "pods"], "required": True},
             "config": {"type": "dict", "default": {}},
             "version": {"type": "str"},
             "sysfs": {"type": "path", "default": "/sys"},
@@ -122,12 +184,20 @@ def main() -> None:
             "url": {"type": "str", "default": "http://127.0.0.1:28282"},
             "seconds": {"type": "float", "default": 1.0},
             "timeout": {"type": "float", "default": 30.0},
+            "kubeconfig": {"type": "path"},
+            "context": {"type": "str"},
+            "namespace": {"type": "str", "default": "kjoule-kepler"},
+            "selector": {"type": "str", "default": "app.kubernetes.io/name=kepler"},
         },
-        required_if=[("check", "config", ["version"])],
+        required_if=[("check", "config", ["version"]), ("check", "pods", ["kubeconfig"])],
         supports_check_mode=True,
     )
     given = module.params
+    if given["check"] == "pods" and kubernetes is None:
+        module.fail_json(msg=missing_required_lib("kubernetes"), exception=NO_KUBERNETES)
     try:
+        if given["check"] == "pods":
+            module.exit_json(changed=False, **pods(given))
         if given["check"] == "config":
             check_config(given["config"], given["version"])
             module.exit_json(changed=False)

@@ -271,7 +271,9 @@ def namespaces(cluster):
 
 
 def include(role, **variables):
-    return {"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": TASKS[role]}, "vars": {**IMAGE, **variables}}
+    """No container runs here, so there are no joules to look at unless a test wants to see that."""
+    given = {**IMAGE, "__kepler_cluster_counts": False, **variables}
+    return {"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": TASKS[role]}, "vars": given}
 
 
 def refused(name, role, **variables):
@@ -350,6 +352,13 @@ def test_without_flux_kepler_comes_and_the_charts_are_refused_by_what_is_missing
     assert re.search(r'"key: .*intervall', said), said
     assert re.search(r'"no Flux: .*there is no HelmRelease, no HelmRepository, no helm-controller, no source-controller', said), said
     assert re.search(r'"no Flux: .*set kjoule_monitoring_place to host', said), said
+    assert namespaces(cluster) == before
+    # No pod shows joules, for no container runs.
+    _count, said = run(refused("joules", "kepler", __kepler_cluster_counts=True))
+    says = (
+        r'"joules: Kepler in the cluster: Kepler on the node \S+ \(kepler-\w+\) does not answer through the API server: .*taken away again'
+    )
+    assert re.search(says, said), said
     assert namespaces(cluster) == before
     # The second time changes nothing.
     assert run(include("kepler"), include("kepler"))[0] == 1

@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from ..energy.kepler import node_counters, scrape
+from ..energy.exposition import parse
+from ..energy.kepler import PREFIXES, NodeCounters, node_counters, scrape
 from ..energy.rapl import Zone, read_counter, same_counter, zones_by_name
 from ..energy.web import WebClient
 from ..errors import KjouleError
@@ -170,7 +171,7 @@ def health(
                 first = node_counters(scrape(client), client.what)
                 sleep(seconds)
                 second = node_counters(scrape(client), client.what)
-                joules = {zone: second.zones[zone] - first.zones.get(zone, second.zones[zone]) for zone in sorted(second.zones)}
+                joules = _gained(first, second)
                 _refuse_what_does_not_grow(client.what, joules, second.zones, seconds, zones or [])
                 return {"generation": second.generation, "zones": list(joules), "joules": joules}
             except KjouleError:
@@ -181,14 +182,67 @@ def health(
         client.close()
 
 
-def _refuse_what_does_not_grow(what: str, joules: dict[str, float], totals: dict[str, float], seconds: float, wanted: list[str]) -> None:
+def pods_health(
+    read: Callable[[str], str],
+    nodes: dict[str, str],
+    namespace: str,
+    zones: list[str],
+    seconds: float,
+    timeout: float,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, dict[str, float]]:
+    """The same of Keplers in a cluster: joules by node and zone. ``read`` gives what a pod shows, ``nodes`` the node of each pod.
+
+    Raises KjouleError that names the node of the first one that does not answer, lacks a zone, or whose joules do not grow.
+    """
+    if not nodes:
+        raise KjouleError(
+            "there is no pod of Kepler", expected="one on every node", next_step=f"kubectl get daemonsets,pods -n {namespace}"
+        )
+    names = {pod: f"Kepler on the node {node} ({pod})" for pod, node in sorted(nodes.items())}
+    deadline = clock() + timeout
+
+    def look() -> dict[str, NodeCounters]:
+        return {pod: node_counters(parse(read(pod), what, PREFIXES), what) for pod, what in names.items()}
+
+    while True:
+        try:
+            first = look()
+            sleep(seconds)
+            second = look()
+            found = {}
+            for pod, what in names.items():
+                joules = _gained(first[pod], second[pod])
+                log = f"kubectl logs -n {namespace} {pod}"
+                _refuse_what_does_not_grow(what, joules, second[pod].zones, seconds, zones, log)
+                found[nodes[pod]] = joules
+            return found
+        except KjouleError:
+            if clock() > deadline:
+                raise
+            sleep(0.5)
+
+
+def _gained(first: NodeCounters, second: NodeCounters) -> dict[str, float]:
+    return {zone: second.zones[zone] - first.zones.get(zone, second.zones[zone]) for zone in sorted(second.zones)}
+
+
+def _refuse_what_does_not_grow(
+    what: str,
+    joules: dict[str, float],
+    totals: dict[str, float],
+    seconds: float,
+    wanted: list[str],
+    log: str = "journalctl -u kjoule-kepler",
+) -> None:
     missing = sorted(set(wanted) - set(joules))
     if missing:
         raise KjouleError(
             f"{what} answers, but shows no zone {', '.join(missing)}",
             expected=", ".join(wanted),
             seen=", ".join(joules) or "no zone",
-            next_step="look at rapl.zones in its file and at its log (journalctl -u kjoule-kepler)",
+            next_step=f"look at rapl.zones in its settings (kepler_zones) and at its log ({log})",
         )
     grown = {zone: max(more, 0.0) for zone, more in joules.items()}
     still = [list(grown)[number] for number in _still(list(grown), list(grown.values()))]
@@ -201,5 +255,5 @@ def _refuse_what_does_not_grow(what: str, joules: dict[str, float], totals: dict
                 for zone, more in grown.items()
             )
             or "no zone",
-            next_step="look at its log (journalctl -u kjoule-kepler) and at energy_uj below /sys/class/powercap",
+            next_step=f"look at its log ({log}) and at energy_uj below /sys/class/powercap",
         )
