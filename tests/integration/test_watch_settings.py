@@ -14,21 +14,21 @@ pytestmark = pytest.mark.integration
 
 #: Settings of Kepler -> the address that Prometheus reads, and the zones that its rules add up.
 FOLLOWS = {
-    "plain": ({}, "127.0.0.1:28282", "dram|package"),
+    "plain": ({}, "127.0.0.1:28282", "package|dram"),
     "moved": ({"kepler_address": "::", "kepler_port": 28555, "kepler_zones": ["psys"]}, "[::1]:28555", "psys"),
     "named": (
         {"kepler_address": "10.0.0.7", "kepler_zones": ["dram"], "kepler_config": {"rapl": {"zones": ["core", "package"]}}},
         "10.0.0.7:28282",
         "package",
     ),
-    "everywhere": ({"kepler_address": "0.0.0.0", "kepler_zones": [], "kjoule_kepler": True}, "127.0.0.1:28282", "dram|package"),
+    "everywhere": ({"kepler_address": "0.0.0.0", "kepler_zones": [], "kjoule_kepler": True}, "127.0.0.1:28282", "package|dram"),
     # What another host's Kepler reads is its own affair.
     "another": (
         {"kjoule_kepler": True, "monitoring_zones": ["psys"], "monitoring_targets": [{"host": "b", "address": "10.0.0.9:28282"}]},
         "10.0.0.9:28282",
         "psys",
     ),
-    "slowest": ({"monitoring_scrape_seconds": 15}, "127.0.0.1:28282", "dram|package"),
+    "slowest": ({"monitoring_scrape_seconds": 15}, "127.0.0.1:28282", "package|dram"),
 }
 #: Role, tasks, settings and what is said of them.
 REFUSED = {
@@ -111,7 +111,8 @@ def test_prometheus_follows_the_settings_of_kepler(played, name):
     jobs = {job["job_name"]: job for job in yaml.safe_load((top / name / "prometheus.yml").read_text())["scrape_configs"]}
     assert [one["targets"] for one in jobs["kepler"]["static_configs"]] == [[address]]
     rules = (top / name / "rules.yml").read_text()
-    assert {"|".join(sorted(found.split("|"))) for found in re.findall(r'zone=~"([^"]+)"', rules)} == {zones}
+    # In one order, or each play would change the rules.
+    assert set(re.findall(r'zone=~"([^"]+)"', rules)) == {zones}
 
 
 @pytest.mark.parametrize("name", REFUSED)
