@@ -130,6 +130,57 @@ def test_a_module_that_cannot_be_loaded_is_no_error_and_the_counters_are_looked_
         assert (tmp_path / "asked").read_text() == "intel_rapl_msr\n"
 
 
+@pytest.fixture
+def systemctl(tmp_path, monkeypatch):
+    """A double of it, of units that run: where it writes down what it is asked."""
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "systemctl"
+    says = "LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n"
+    script.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\ncase "$1" in show) printf "{says}" ;; esac\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return tmp_path / "asked"
+
+
+def folders_of(top, role):
+    """A host that the role was on: its variables."""
+    found = {
+        f"{role}_install_dir": top / "opt/kjoule" / role,
+        f"{role}_config_dir": top / "etc/kjoule" / role,
+        f"{role}_unit_dir": top / "units",
+    }
+    for folder in found.values():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / role).write_text("")
+    return {name: str(folder) for name, folder in found.items()}
+
+
+def test_an_earlier_kepler_ends_where_the_counters_are_there_no_more_and_a_teardown_leaves_no_empty_folders(tmp_path, systemctl):
+    (tmp_path / "none/class").mkdir(parents=True)
+    where = {**folders_of(tmp_path, "kepler"), **folders_of(tmp_path, "monitoring"), "kepler_sysfs": str(tmp_path / "none")}
+    unit = tmp_path / "units" / "kjoule-kepler.service"
+    unit.write_text("")
+
+    def include(role, tasks_from):
+        return {"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": tasks_from}}
+
+    done = run_tasks(tmp_path, [include("kepler", "main")], where)
+    assert changed(done) > 0
+    assert "No Kepler on this host: RAPL cannot be read" in done.stdout
+    asked = [line.replace("'", "").split()[:2] for line in systemctl.read_text().splitlines()]
+    assert ["stop", "kjoule-kepler"] in asked
+    assert ["disable", "kjoule-kepler"] in asked
+    assert not unit.exists()
+    # What lies beside it in the folders around stays, and they with it.
+    assert (tmp_path / "opt/kjoule/monitoring/monitoring").exists()
+    foreign = tmp_path / "etc/kjoule/of-somebody-else"
+    foreign.write_text("")
+    changed(run_tasks(tmp_path, [include("kepler", "main"), include("kepler", "remove"), include("monitoring", "remove")], where))
+    assert list((tmp_path / "opt").iterdir()) == []
+    assert list((tmp_path / "etc/kjoule").iterdir()) == [foreign]
+    assert changed(run_tasks(tmp_path, [include("kepler", "remove"), include("monitoring", "remove")], where)) == 0
+
+
 def test_the_zones_of_the_settings_are_the_ones_that_are_looked_at_and_the_one_that_is_not_there_is_named(tmp_path):
     Tree(tmp_path / "sys", [Zone("intel-rapl:0", "package-0", Constant(0.0)), Zone("intel-rapl:0:0", "core", Constant(0.0))])
     variables = {"kepler_sysfs": str(tmp_path / "sys"), "kepler_config": {"rapl": {"zones": ["psys"]}}}

@@ -38,6 +38,10 @@ REPOSITORIES = "/apis/source.toolkit.fluxcd.io/v1/namespaces/kjoule-monitoring/h
 IMAGE = {"kepler_cluster_image": "mirror.example/kepler:v0.11.4"}
 TASKS = {"kepler": "cluster", "monitoring": "main"}
 CONTROLLERS = "/apis/apps/v1/namespaces/flux-system/deployments"
+WITH_A_CHART = {
+    "deployments": "/apis/apps/v1/namespaces/kjoule-monitoring/deployments",
+    "configmaps": "/api/v1/namespaces/kjoule-monitoring/configmaps",
+}
 SETS = ("deployments", "daemonsets", "statefulsets")
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
@@ -498,6 +502,13 @@ def test_charts_that_do_not_get_ready_are_named_and_both_come_with_the_roles_own
         # A setting that changes is an upgrade of the chart.
         assert run(include("monitoring", monitoring_retention="3d", **where))[0] == 1
         assert "3d" in json.dumps(installed(cluster, "prometheus", charts))
+        # One that is asked for no more goes, the other stays.
+        assert run(include("monitoring", monitoring_retention="3d", monitoring_grafana=False, **where))[0] == 1
+        assert {item["metadata"]["name"] for path in (RELEASES, REPOSITORIES) for item in items(cluster.api, path)} == {"kjoule-prometheus"}
+        left = {kind: json.dumps(items(cluster.api, path)) for kind, path in WITH_A_CHART.items()}
+        assert "kjoule-prometheus-server" in left["deployments"]
+        assert [kind for kind, found in left.items() if "kjoule-grafana" in found or "kjoule-dashboards" in found] == []
+        run(include("monitoring", monitoring_retention="3d", **where))
         # Nobody would uninstall them.
         cluster.api.patch(f"{CONTROLLERS}/helm-controller", {"spec": {"replicas": 0}})
         count, said = run(refused("alone", "monitoring", monitoring_cluster_state="absent"))

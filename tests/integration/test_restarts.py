@@ -39,7 +39,7 @@ def asked(tmp_path, monkeypatch):
         else:
             changed(done)
         words = [line.replace("'", "").split() for line in log.read_text().splitlines()]
-        return [(line[0], line[1].removesuffix(".service")) for line in words if line[0] in ("restart", "reload")]
+        return [(line[0], line[1].removesuffix(".service")) for line in words if line[0] in ("restart", "reload", "stop", "disable")]
 
     return play
 
@@ -106,3 +106,21 @@ def test_what_a_failed_play_did_not_have_kepler_take_up_the_next_one_has_it(aske
     assert asked("kepler", BREAK, fails="the line broke", kepler_port=28283, **where) == []
     assert asked("kepler", kepler_port=28283, **where) == [("restart", "kjoule-kepler")]
     assert asked("kepler", kepler_port=28283, **where) == []
+
+
+def test_a_grafana_and_a_password_that_are_asked_for_no_more_go(asked, tmp_path):
+    where = {**places(tmp_path, "monitoring"), "monitoring_targets": [{"host": "alpha", "address": "127.0.0.1:1"}]}
+    (tmp_path / "install" / "promtool").symlink_to(world.need("promtool")["promtool"])
+    asked("monitoring", **where, monitoring_grafana_admin_password="a secret of the test")
+    password = tmp_path / "config" / "grafana-admin-password"
+    assert password.exists()
+    assert asked("monitoring", **where) == [("restart", "kjoule-grafana")]
+    assert not password.exists()
+    for name in ("grafana-11.6.0/bin", "grafana-11.5.0/bin"):
+        (tmp_path / "install" / name).mkdir(parents=True)
+    (tmp_path / "install" / "grafana").symlink_to("grafana-11.6.0")
+    assert sorted(asked("monitoring", **where, monitoring_grafana=False)) == [("disable", "kjoule-grafana"), ("stop", "kjoule-grafana")]
+    left = {path.name for folder in ("install", "config", "units") for path in (tmp_path / folder).iterdir()}
+    prometheus = {"promtool", "prometheus.yml", "rules.yml", "kjoule-prometheus.service", "prometheus-started-with", "prometheus-has-read"}
+    assert left == prometheus
+    assert asked("monitoring", **where, monitoring_grafana=False) == []
