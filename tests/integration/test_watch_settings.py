@@ -12,6 +12,8 @@ from test_monitoring import changed, run_tasks
 
 pytestmark = pytest.mark.integration
 
+#: Where the homes of people are, and that of the administrator.
+HOMES, HOME = "/home", "/root"
 #: Settings of Kepler -> the address that Prometheus reads, and the zones that its rules add up.
 FOLLOWS = {
     "plain": ({}, "127.0.0.1:28282", "package|dram"),
@@ -58,15 +60,23 @@ REFUSED = {
     },
     **{
         f"kubeconfig {path}": ("kepler", "kubeconfig", {"kepler_kubeconfig": path}, rf"kepler_kubeconfig: .*saw {path}\. Next: .*--flatten")
-        for path in ("/root/.kube/config", "/home/ann/.kube/config", "~/.kube/config", "/run/user/1000/k", "/tmp/k", "/var/tmp/k", "/home")
+        for path in (
+            f"{HOME}/.kube/config",
+            f"{HOMES}/ann/.kube/config",
+            "~/.kube/config",
+            "/run/user/1000/k",
+            "/tmp/k",
+            "/var/tmp/k",
+            HOMES,
+        )
     },
     "kubeconfig by kepler_config": (
         "kepler",
         "configure",
-        {"kepler_config": {"kube": {"enabled": True, "config": "/root/k"}}},
-        "saw /root/k. Next",
+        {"kepler_config": {"kube": {"enabled": True, "config": f"{HOME}/k"}}},
+        f"saw {HOME}/k. Next",
     ),
-    "kubeconfig before anything": ("kepler", "preflight", {"kepler_kubeconfig": "/root/k"}, "saw /root/k. Next"),
+    "kubeconfig before anything": ("kepler", "preflight", {"kepler_kubeconfig": f"{HOME}/k"}, f"saw {HOME}/k. Next"),
 }
 
 
