@@ -16,21 +16,26 @@ pytestmark = pytest.mark.integration
 HOMES, HOME = "/home", "/root"
 #: Settings of Kepler -> the address that Prometheus reads, and the zones that its rules add up.
 FOLLOWS = {
-    "plain": ({}, "127.0.0.1:28282", "package|dram"),
+    "plain": ({}, "127.0.0.1:28282", "package(-.+)?|dram"),
     "moved": ({"kepler_address": "::", "kepler_port": 28555, "kepler_zones": ["psys"]}, "[::1]:28555", "psys"),
     "named": (
         {"kepler_address": "10.0.0.7", "kepler_zones": ["dram"], "kepler_config": {"rapl": {"zones": ["core", "package"]}}},
         "10.0.0.7:28282",
-        "package",
+        "package(-.+)?",
     ),
-    "everywhere": ({"kepler_address": "0.0.0.0", "kepler_zones": [], "kjoule_kepler": True}, "127.0.0.1:28282", "package|dram"),
+    "dies": (
+        {"kjoule_kepler": True, "kepler_zones": ["package-0-die-0", "package-0-die-1", "dram"]},
+        "127.0.0.1:28282",
+        "package(-.+)?|dram",
+    ),
+    "everywhere": ({"kepler_address": "0.0.0.0", "kepler_zones": [], "kjoule_kepler": True}, "127.0.0.1:28282", "package(-.+)?|dram"),
     # What another host's Kepler reads is its own affair.
     "another": (
         {"kjoule_kepler": True, "monitoring_zones": ["psys"], "monitoring_targets": [{"host": "b", "address": "10.0.0.9:28282"}]},
         "10.0.0.9:28282",
         "psys",
     ),
-    "slowest": ({"monitoring_scrape_seconds": 15}, "127.0.0.1:28282", "package|dram"),
+    "slowest": ({"monitoring_scrape_seconds": 15}, "127.0.0.1:28282", "package(-.+)?|dram"),
 }
 #: Role, tasks, settings and what is said of them.
 REFUSED = {
