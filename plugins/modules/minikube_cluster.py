@@ -269,7 +269,7 @@ def main() -> None:
     except KjouleError as error:
         module.fail_json(msg=str(error))
     for path in outcome.kept:
-        module.warn(f"{path} was changed after minikube had written it, and was left as it is")
+        module.warn(f"{path} was changed after minikube had written it, and was left as it is: settings of minikube may still be in it")
     module.exit_json(
         changed=outcome.changed,
         cluster_state=outcome.state,

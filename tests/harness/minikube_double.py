@@ -125,7 +125,7 @@ def _minikube(arguments: list[str], folder: Path) -> int:
         return _start(arguments, folder, own)
     if command == "stop":
         stopped.touch()
-    elif command == "delete":
+    elif command == "delete" and own.exists():
         for path in own.glob("*"):
             path.unlink()
         own.rmdir()

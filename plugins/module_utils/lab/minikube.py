@@ -227,11 +227,11 @@ class Minikube:
             self._load(wanted, images, outcome, check_mode)
         begin = time.monotonic()
         if not check_mode:
+            if wanted.driver == "none":
+                self._host.before_start(first=seen == "absent")
             # Before it is made: what a start that failed leaves is ours, too.
             with open(self._mark(), "w", encoding="utf-8") as stream:
                 json.dump({"made_by": "kjoule", "kubernetes_version": wanted.kubernetes_version}, stream)
-            if wanted.driver == "none":
-                self._host.remember()
         try:
             self._do(start_arguments(wanted, offline=offline, force=force, cached=bool(images)), outcome, check_mode)
         finally:
@@ -371,6 +371,7 @@ class Minikube:
         for command in [["systemctl", "daemon-reload"]] * reload + [["systemctl", "restart", name] for name in running]:
             outcome.commands.append(" ".join(command))
             self._minikube.call(command)
+        self._host.forget()
 
     def _do(self, arguments: list[str], outcome: Outcome, check_mode: bool) -> None:
         outcome.commands.append("minikube " + " ".join(arguments))

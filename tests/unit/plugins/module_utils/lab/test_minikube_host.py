@@ -90,15 +90,82 @@ def test_one_that_is_made_anew_is_put_back_to_the_first_state(double, minikube):
     assert host(double) == before
 
 
-def test_what_somebody_changed_meanwhile_stays_and_is_told(double, minikube):
+@pytest.mark.parametrize("again", [False, True])
+def test_what_somebody_changed_meanwhile_stays_and_is_told(double, minikube, again):
     minikube.ensure("started", NONE)
     edited, added = double.folder / "host" / CONTAINERD, double.folder / "host/etc/cni/net.d/20-own.conf"
     edited.write_text("version = 3 # edited\n")
     added.write_text("own\n")
+    if again:
+        minikube.ensure("stopped", NONE)
+        minikube.ensure("started", NONE)
+        edited.write_text("version = 3 # edited\n")  # the double's start writes it again
     outcome = minikube.ensure("absent", NONE)
     assert outcome.kept == sorted([str(edited), str(added)])
     assert (edited.read_text(), added.read_text()) == ("version = 3 # edited\n", "own\n")
     assert UNIT not in host(double)
+
+
+def test_what_somebody_took_away_meanwhile_does_not_come_back(double, minikube):
+    minikube.ensure("started", NONE)
+    (double.folder / "host" / CONTAINERD).unlink()
+    assert minikube.ensure("absent", NONE).kept == [str(double.folder / "host" / CONTAINERD)]
+    assert CONTAINERD not in host(double)
+
+
+def test_what_stands_in_the_way_holds_up_nothing_else_and_is_known_the_next_time(double, minikube):
+    before = host(double)
+    minikube.ensure("started", NONE)
+    (double.folder / "host" / BRIDGE).mkdir()
+    (double.folder / "host" / f"{BRIDGE}.kjoule").symlink_to("nowhere")
+    with pytest.raises(KjouleError, match=rf"not all .* put back: expected .*, saw /{BRIDGE}: .*Next: mend what stands in the way"):
+        minikube.ensure("absent", NONE)
+    assert UNIT not in host(double)
+    (double.folder / "host" / BRIDGE).rmdir()
+    outcome = minikube.ensure("absent", NONE)
+    assert (outcome.changed, outcome.kept) == (True, [])
+    assert host(double) == before
+    assert minikube.ensure("absent", NONE).changed is False
+
+
+def test_a_cluster_that_is_made_again_after_that_is_put_back_as_well(double, minikube):
+    before = host(double)
+    minikube.ensure("started", NONE)
+    (double.folder / "host" / BRIDGE).mkdir()
+    with pytest.raises(KjouleError, match="not all"):
+        minikube.ensure("absent", NONE)
+    (double.folder / "host" / BRIDGE).rmdir()
+    minikube.ensure("started", NONE)
+    assert minikube.ensure("absent", NONE).kept == []
+    assert host(double) == before
+
+
+def test_who_may_not_read_the_hosts_files_is_told_and_nothing_is_made(double, minikube, monkeypatch):
+    def refused(self):
+        raise PermissionError(13, "Permission denied", "/etc/cni/net.d/own")
+
+    monkeypatch.setattr(HostFiles, "_seen", refused)
+    with pytest.raises(KjouleError, match=r"changes files of the host: expected root, saw /etc/cni/net\.d/own: Permission denied.*become"):
+        minikube.ensure("started", NONE)
+    assert not any(call.startswith("start") for call in double.calls)
+    assert [path.name for path in double.home.iterdir() if path.name.startswith("kjoule")] == ["kjoule.lock"]
+
+
+def test_of_the_table_of_names_the_lines_of_minikube_go_and_what_others_wrote_stays(tmp_path):
+    table = tmp_path / "etc/hosts"
+    fill(tmp_path, "etc/hosts")
+    table.write_text("127.0.0.1 localhost\n10.9.9.9 old.minikube.internal\n")
+    files = HostFiles(str(tmp_path / "record"), str(tmp_path))
+    files.before_start(first=True)
+    number = table.stat().st_ino
+    with open(table, "a", encoding="utf-8") as stream:
+        stream.write("127.0.0.1\thost.minikube.internal\n10.0.2.15\tcontrol-plane.minikube.internal\n")
+    files.settle()
+    with open(table, "a", encoding="utf-8") as stream:
+        stream.write("10.1.1.1 own\n")
+    assert files.put_back() == ([], [])
+    assert table.read_text() == "127.0.0.1 localhost\n10.9.9.9 old.minikube.internal\n10.1.1.1 own\n"
+    assert table.stat().st_ino == number
 
 
 def test_what_delete_takes_along_comes_back(tmp_path):
@@ -109,7 +176,7 @@ def test_what_delete_takes_along_comes_back(tmp_path):
     own = tmp_path / "etc/cni/net.d/99-loopback.conf"
     own.write_text("{}")
     files = HostFiles(str(tmp_path / "record"), str(tmp_path))
-    files.remember()
+    files.before_start(first=True)
     (tmp_path / "etc/cni/net.d/1-k8s.conflist").write_text("{}")
     files.settle()
     for _each in range(2):
@@ -125,6 +192,7 @@ def test_what_delete_takes_along_comes_back(tmp_path):
     assert own.read_text() == "{}"
     assert os.readlink(tmp_path / "etc/systemd/system/multi-user.target.wants/kubelet.service") == "/lib/systemd/system/kubelet.service"
     assert not (tmp_path / "etc/cni/net.d/1-k8s.conflist").exists()
+    files.forget()
     assert files.put_back() == ([], [])
 
 
@@ -143,10 +211,11 @@ def test_the_authority_names_and_folders_of_minikube_go_as_well(tmp_path):
     (tmp_path / "etc/ssl/certs/01234567.0").symlink_to("own.pem")
     before = tree(tmp_path)
     files = HostFiles(str(tmp_path.parent / f"{tmp_path.name}-record"), str(tmp_path))
-    files.remember()
+    files.before_start(first=True)
     fill(tmp_path, "usr/share/ca-certificates/minikubeCA.pem", f"{HOME}/.kube/cache/discovery/x", "var/lib/cni/results/bridge-1")
     fill(tmp_path, "var/lib/cni/networks/bridge/10.244.0.2", "var/tmp/minikube/kubeadm.yaml")
-    (tmp_path / "etc/hosts").write_text("10.0.2.15 control-plane.minikube.internal\n")
+    with open(tmp_path / "etc/hosts", "a", encoding="utf-8") as stream:
+        stream.write("10.0.2.15 control-plane.minikube.internal\n")
     for folder in (f"{HOME}/.minikube/cache", "usr/libexec/kubernetes/kubelet-plugins/volume/exec", "etc/kubernetes/addons"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "etc/ssl/certs/minikubeCA.pem").symlink_to("/usr/share/ca-certificates/minikubeCA.pem")
@@ -163,7 +232,7 @@ def test_the_authority_names_and_folders_of_minikube_go_as_well(tmp_path):
 def test_folders_that_were_there_or_hold_something_of_others_stay(tmp_path):
     fill(tmp_path, f"{HOME}/.kube/cache/discovery/own")
     files = HostFiles(str(tmp_path.parent / f"{tmp_path.name}-record"), str(tmp_path))
-    files.remember()
+    files.before_start(first=True)
     fill(tmp_path, "usr/libexec/kubernetes/own", "var/lib/cni/results/bridge-1", "var/lib/cni/networks/own/10.1.0.2")
     files.settle()
     files.before_delete()
@@ -201,6 +270,19 @@ def test_systemd_and_a_runtime_that_runs_are_told(double, minikube, monkeypatch,
     outcome = minikube.ensure("absent", NONE)
     assert (double.folder / "systemctl-calls").read_text().splitlines() == expected
     assert outcome.commands == ["minikube delete", *(f"systemctl {each}" for each in expected)]
+
+
+def test_who_could_not_be_told_is_told_the_next_time(double, minikube, monkeypatch):
+    script = double.folder / "systemctl"
+    script.write_text("#!/bin/sh\n[ $1 != restart ]\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(os.path, "isdir", lambda path, real=os.path.isdir: path == "/run/systemd/system" or real(path))
+    minikube.ensure("started", NONE)
+    with pytest.raises(KjouleError, match="systemctl restart failed"):
+        minikube.ensure("absent", NONE)
+    script.write_text("#!/bin/sh\nexit 0\n")
+    assert "systemctl restart containerd" in minikube.ensure("absent", NONE).commands
+    assert minikube.ensure("absent", NONE).commands == []
 
 
 def test_the_record_can_be_read_by_json(minikube):
