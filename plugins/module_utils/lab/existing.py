@@ -394,9 +394,13 @@ class ExistingLab(BaseLab):
             if definition is None:
                 continue
             spec = definition["spec"]
-            version = next(entry["name"] for entry in spec["versions"] if entry.get("storage"))
+            served = [entry for entry in spec["versions"] if entry.get("served")]
+            if not served:
+                continue
+            version = next((entry for entry in served if entry.get("storage")), served[0])["name"]
             kind = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
-            for item in self.api.list(kind).get("items") or []:
+            found = self._unless_gone(functools.partial(self.api.list, kind)) or {}  # one that is not established has no objects
+            for item in found.get("items") or []:
                 meta = item["metadata"]
                 inside = f"/namespaces/{meta['namespace']}" if meta.get("namespace") else ""
                 where = f"/apis/{spec['group']}/{version}{inside}/{spec['names']['plural']}/{meta['name']}"

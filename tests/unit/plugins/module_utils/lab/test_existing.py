@@ -33,6 +33,7 @@ class Cluster:
     def __init__(self) -> None:
         self.objects = {}
         self.stuck = set()
+        self.unserved = set()  # lists that the API server does not know
         self.answers = True
         self.number = 0
         self.unready = self.silent = 0  # so many answers of /readyz, and to requests for an object, are still to fail
@@ -54,6 +55,8 @@ class Cluster:
         """Has nothing to close."""
 
     def list(self, path):
+        if path in self.unserved:
+            raise ApiError("no", status=404, reason="NotFound", body="404 page not found")
         depth = path.count("/") + 1
         return {"items": [obj for where, obj in self.objects.items() if where.startswith(path + "/") and where.count("/") == depth]}
 
@@ -149,7 +152,7 @@ def test_objects_of_flux_that_wait_for_a_controller_are_let_go(cluster, make):
         "spec": {
             "group": "kustomize.toolkit.fluxcd.io",
             "names": {"plural": "kustomizations"},
-            "versions": [{"name": "v1", "storage": True}],
+            "versions": [{"name": "v1", "served": True, "storage": True}],
         },
     }
     cluster.put(f"{CRDS}/kustomizations.kustomize.toolkit.fluxcd.io", definition)
@@ -167,12 +170,43 @@ def test_objects_outside_of_namespaces_are_let_go_as_well(cluster, make):
     lab = make()
     lab.fresh()
     path = f"{CRDS}/widgets.example.com"
-    spec = {"group": "example.com", "names": {"plural": "widgets"}, "versions": [{"name": "v1", "storage": True}]}
+    spec = {"group": "example.com", "names": {"plural": "widgets"}, "versions": [{"name": "v1", "served": True, "storage": True}]}
     with lab.delivering([path]):
         cluster.put(path, {"metadata": {"name": "widgets.example.com"}, "spec": spec})
     item = cluster.put("/apis/example.com/v1/widgets/a", {"metadata": {"name": "a", "finalizers": ["example.com/wait"]}})
     lab.discard()
     assert item["metadata"]["finalizers"] is None
+
+
+def version(name, *, served=True, storage=False):
+    return {"name": name, "served": served, "storage": storage}
+
+
+@pytest.mark.parametrize(
+    ("versions", "asked"),
+    [
+        ([version("v1"), version("v2", storage=True)], "v2"),
+        ([version("v1", served=False, storage=True), version("v2", served=False), version("v3")], "v3"),
+        ([version("v1", storage=True)], None),  # not established
+        ([version("v1", served=False, storage=True)], None),
+    ],
+)
+def test_a_definition_that_is_not_served_does_not_stop_the_removal(cluster, make, versions, asked):
+    lab = make()
+    lab.fresh()
+    path = f"{CRDS}/widgets.example.com"
+    spec = {"group": "example.com", "names": {"plural": "widgets"}, "versions": versions}
+    cluster.put(path, {"metadata": {"name": "widgets.example.com"}, "spec": spec})
+    lab.adopt(path)
+    where = {entry["name"]: f"/apis/example.com/{entry['name']}/widgets" for entry in versions}
+    cluster.unserved = {kind for name, kind in where.items() if name != asked}
+    held = {"metadata": {"name": "a", "finalizers": ["example.com/wait"]}}
+    if asked:
+        cluster.put(f"{where[asked]}/a", held)
+    lab.discard()
+    assert path not in cluster.objects
+    assert cluster.namespaces == {"default", "kube-system"}
+    assert held["metadata"]["finalizers"] == (None if asked else ["example.com/wait"])
 
 
 def test_what_does_not_go_away_is_told_and_tried_again(cluster, make):
