@@ -188,13 +188,14 @@ def find_marked(lab_id: str | None = None) -> list[MarkedProcess]:
 
     Left out: processes of another pid namespace, whose owner cannot be judged from here, and this process
     with its ancestors, which can carry a marker when kjoule is started from inside a lab's environment.
-    A process in the middle of its exec shows no environment yet: such a one is looked at again, for ``EXEC_SECONDS`` at most.
+    A process in the middle of its exec shows no environment yet: such a one is looked at again, for ``EXEC_SECONDS`` after the first look
+    at all of them, however long that took.
     """
     found = []
     here = pid_namespace()
     mine = own_line()
     left = [pid for pid in pids() if pid not in mine]
-    deadline = time.monotonic() + EXEC_SECONDS
+    deadline = None
     while True:
         starting = []
         for pid in left:
@@ -207,7 +208,9 @@ def find_marked(lab_id: str | None = None) -> list[MarkedProcess]:
             process = _marked(before, _value(environ or b"", MARKER), here)
             if process is not None and lab_id in (None, process.lab_id):
                 found.append(process)
-        if not starting or time.monotonic() > deadline:
+        now = time.monotonic()
+        deadline = now + EXEC_SECONDS if deadline is None else deadline
+        if not starting or now > deadline:
             return found
         time.sleep(0.002)
         left = starting

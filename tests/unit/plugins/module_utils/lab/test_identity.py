@@ -120,6 +120,22 @@ def test_one_in_its_exec_is_looked_at_again(started, lab_id, hidden, monkeypatch
     assert [entry.identity.pid for entry in find_marked(lab_id)] == [popen.pid]
 
 
+def test_one_in_its_exec_is_looked_at_again_after_a_first_look_that_took_long(started, lab_id, hidden, monkeypatch):
+    """With the real ``EXEC_SECONDS``, on a machine so busy that looking at all processes takes longer."""
+    popen = started(SLEEP, env=dead_owner_marker(lab_id))
+    wait_until(lambda: find_marked(lab_id))
+    hidden(popen.pid, {"environ": 1, "cmdline": 1})
+    look, slept = identity._content, []
+
+    def slow(pid, name):
+        if not slept:
+            slept.append(time.sleep(2 * identity.EXEC_SECONDS))
+        return look(pid, name)
+
+    monkeypatch.setattr(identity, "_content", slow)
+    assert [entry.identity.pid for entry in find_marked(lab_id)] == [popen.pid]
+
+
 @pytest.mark.parametrize("looks", [{"environ": 10**9, "cmdline": 10**9}, {"environ": 10**9}])
 def test_one_that_never_shows_an_environment_is_not_waited_for(started, lab_id, hidden, looks):
     popen = started(SLEEP, env=dead_owner_marker(lab_id))
