@@ -20,7 +20,7 @@ from ..arm.actor import Actor
 from ..arm.base import Arm, Surroundings
 from ..arm.flux import PORT_NAMES as FLUX_PORTS
 from ..arm.registry import make_arm
-from ..energy.clocks import ProcessClock
+from ..energy.clocks import ProcessClock, read_times
 from ..energy.meter import Edge, Meter
 from ..energy.registry import choose_source
 from ..energy.source import Source
@@ -125,13 +125,13 @@ class Period:
         too.
         """
         self._meter.hold(float(self.settings.get("washout_seconds") or 0.0))
-        begin = time.monotonic()
+        begin, times = time.monotonic(), read_times()
         record: dict[str, Any] = {
             "kind": "period",
             **{key: self.item[key] for key in ("period_id", "block", "position", "attempt", "arm", "label")},
             "started_at": _now(),
             # Both clocks at one moment: where the windows, which are monotonic, lie in the time of other people's readings.
-            "clock": {"realtime_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()},
+            "clock": {"realtime_ns": times.realtime_ns, "monotonic_ns": times.monotonic_ns},
             "boot_id": boot_id(),
             "valid": True,
             "reasons": [],

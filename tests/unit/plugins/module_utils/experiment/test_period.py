@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.kjoule.bench.plugins.module_utils.energy.clocks import ProcessClock
+from ansible_collections.kjoule.bench.plugins.module_utils.energy.clocks import ProcessClock, read_times
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment import period as module
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.period import Period, tool_clocks, window_seconds
@@ -242,6 +243,22 @@ def test_each_phase_holds_what_was_burned_in_it(make):
     assert all(start < end for start, end in ends)
     assert all(end <= after for (_start, end), (after, _end) in zip(ends, ends[1:]))
     assert phases["baseline"]["seconds"] >= 0.05
+
+
+def test_both_clocks_are_those_of_one_moment_on_a_busy_host_as_well(make, monkeypatch):
+    """Whoever reads the two one after the other may lose the processor in between."""
+    read = time.time_ns
+
+    def preempted():
+        value = read()
+        time.sleep(0.05)
+        return value
+
+    one = make(DAY[:1])
+    monkeypatch.setattr(time, "time_ns", preempted)
+    times = read_times()
+    clock = one.run()["clock"]
+    assert clock["realtime_ns"] - clock["monotonic_ns"] == pytest.approx(times.realtime_ns - times.monotonic_ns, abs=10_000_000)
 
 
 def test_changes_reconciles_and_the_state_are_told_for_each_phase(make):
