@@ -8,8 +8,9 @@ import os
 
 import pytest
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
+from ansible_collections.kjoule.bench.plugins.module_utils.experiment import period as module
 from ansible_collections.kjoule.bench.plugins.module_utils.experiment.period import Period
-from ansible_collections.kjoule.bench.plugins.module_utils.lab.existing import ExistingLab
+from ansible_collections.kjoule.bench.plugins.module_utils.lab.existing import LABEL, ExistingLab
 from ansible_collections.kjoule.bench.plugins.module_utils.lab.kwok import BINARIES, KwokLab
 from tiny import assert_nothing_left, binaries, item_of, lab_of, make_plan, phases, wait_until
 
@@ -111,6 +112,42 @@ def test_a_namespace_and_a_role_that_the_workload_brings_go_with_the_lab(cluster
     record = period_of(cluster, tmp_path, arm, own(*OWN)).run()
     assert record["valid"], record["reasons"]
     assert phases(record)["update"]["state"]["drifted"] == 0
+    assert content(cluster) == before
+
+
+@pytest.mark.parametrize("arm", ["flux", "snowflake"])
+def test_what_a_delivery_that_breaks_off_has_made_carries_the_label_from_the_outset_and_goes(cluster, tmp_path, monkeypatch, arm):
+    before = content(cluster)
+    labels = []
+
+    def breaks(*_arguments):
+        labels.extend(cluster.api.get(f"{path}/{name}")["metadata"]["labels"][LABEL] for name, (path, _there) in THERE.items())
+        raise KjouleError("it broke off")
+
+    monkeypatch.setattr(module, "wait_rolled_out", breaks)
+    period = period_of(cluster, tmp_path, arm, own(*OWN))
+    with pytest.raises(KjouleError, match=r"^it broke off$"):
+        period.run()
+    assert labels == [period._lab.lab_id] * 2
+    assert content(cluster) == before
+
+
+def test_a_role_that_somebody_makes_while_the_delivery_breaks_off_is_told_and_stays(cluster, tmp_path, monkeypatch):
+    before = content(cluster)
+    path, role = THERE["prod-reader"]
+
+    def breaks(*_arguments):
+        cluster.api.delete(f"{path}/prod-reader")
+        cluster.api.create(path, role)
+        raise KjouleError("it broke off")
+
+    monkeypatch.setattr(module, "wait_rolled_out", breaks)
+    try:
+        with pytest.raises(KjouleError, match=rf"it broke off\. After that: somebody made .* saw none on {path}/prod-reader\. "):
+            period_of(cluster, tmp_path, "snowflake", own(*OWN)).run()
+        assert LABEL not in (cluster.api.get(f"{path}/prod-reader")["metadata"].get("labels") or {})
+    finally:
+        cluster.api.delete(f"{path}/prod-reader")
     assert content(cluster) == before
 
 

@@ -227,11 +227,12 @@ class Period:
         )
         self._arm = make_arm(self.item["arm"], surroundings)
         self._checker = StateChecker(self._lab.api)
-        needed = self._workload.adapt(self._lab.api)
+        needed = self._workload.adapt(self._lab.api, self._lab.labels)
         self._lab.refuse_taken([*(f"{_NAMESPACES}/{namespace}" for namespace in needed), *self._workload.outside])
         for namespace in needed:
             if namespace not in ("default", "kube-system", "kube-public", "kube-node-lease"):
-                self._lab.api.create(_NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+                metadata = {"name": namespace, "labels": self._lab.labels}
+                self._lab.api.create(_NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
                 self._lab.adopt(f"{_NAMESPACES}/{namespace}")
         self._meter.start()
         self._meter.hold(float(self.settings["settle_seconds"]) + float(self.settings.get("warmup_seconds") or 0.0))

@@ -13,7 +13,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,8 +122,11 @@ class Workload:
             str(item["metadata"]["namespace"]) for objects in self._base.values() for item in objects if item["metadata"].get("namespace")
         }
 
-    def adapt(self, api: KubeApi) -> list[str]:
-        """Give namespaced objects without a namespace that of the workload. Returns the namespaces that must be there beforehand."""
+    def adapt(self, api: KubeApi, labels: Mapping[str, str] | None = None) -> list[str]:
+        """Give namespaced objects without a namespace that of the workload, and those outside of namespaces the ``labels`` of the lab.
+
+        Returns the namespaces that must be there beforehand.
+        """
         own = {item["metadata"]["name"] for objects in self._base.values() for item in objects if item["kind"] == "Namespace"}
         needed = {NAMESPACE}
         outside = set()
@@ -139,6 +142,8 @@ class Workload:
                 if namespaced:
                     needed.add(item["metadata"].setdefault("namespace", NAMESPACE))
                 else:
+                    if labels:
+                        item["metadata"]["labels"] = {**(item["metadata"].get("labels") or {}), **labels}
                     outside.add(api.path_for(item["apiVersion"], item["kind"], None, item["metadata"]["name"]))
         self.outside = sorted(outside)
         return sorted(needed - own)

@@ -64,6 +64,11 @@ class BaseLab:
 
     # --- what is made in it: all of this cluster goes with it, unless a provider says otherwise
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the workload's objects outside of namespaces are to carry from the moment they are made."""
+        return {}
+
     def adopt(self, path: str) -> None:
         """Take over what was just made at this path of the API."""
 

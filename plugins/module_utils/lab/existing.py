@@ -64,7 +64,7 @@ _PROCESSES = {
     "kwok": ("kwok-controller", "simulator"),
 }
 
-#: Everything that a lab may have made, for the commands in messages.
+#: What a lab usually makes, for the commands in messages.
 _KINDS = (
     "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,persistentvolumes,storageclasses,priorityclasses,ingressclasses,"
     "runtimeclasses,validatingwebhookconfigurations,mutatingwebhookconfigurations"
@@ -145,9 +145,13 @@ class ExistingLab(BaseLab):
             time.sleep(self.settle)
         return LabInfo(time.monotonic() - begin, dict(self.versions))
 
+    @property
+    def labels(self) -> dict[str, str]:
+        return {LABEL: self.lab_id}
+
     def adopt(self, path: str) -> None:
         """Mark what was just made at ``path`` as this lab's, so that ``discard`` removes it."""
-        made = self.api.patch(path, {"metadata": {"labels": {LABEL: self.lab_id}}})
+        made = self.api.patch(path, {"metadata": {"labels": self.labels}})
         self._made[path] = str(made["metadata"]["uid"])
 
     def refuse_taken(self, paths: Sequence[str]) -> None:
@@ -164,25 +168,33 @@ class ExistingLab(BaseLab):
 
     @contextlib.contextmanager
     def delivering(self, paths: Sequence[str]) -> Iterator[None]:
-        """What is at these paths and is this lab's may be changed, nothing else; what is new there afterwards is this lab's.
+        """What is at these paths and is this lab's may be changed, nothing else; what is new there and carries ``labels`` is this lab's.
 
         Where the delivery breaks off, ``discard`` looks what it has made.
         """
         self.refuse_taken([path for path in paths if self._live(path) is None])
-        self._expected = list(paths)
+        self._expected = list(dict.fromkeys([*self._expected, *paths]))
         yield
         self._adopt_expected()
 
     def _adopt_expected(self) -> None:
+        """Take over what the delivery made, which carries the label. What does not is somebody else's and remains in ``_expected``."""
+        others = []
         for path in self._expected:
-            if self._live(path) is None:
-                self._unless_gone(functools.partial(self.adopt, path))
-        self._expected = []
+            found = self._unless_gone(functools.partial(self.api.get, path))
+            if found is None or found["metadata"]["uid"] == self._made.get(path):
+                continue
+            if (found["metadata"].get("labels") or {}).get(LABEL) == self.lab_id:
+                self._made[path] = str(found["metadata"]["uid"])
+            else:
+                others.append(path)
+        self._expected = others
 
     def discard(self) -> float:
         """Remove what was adopted, wait until it is gone, and give the cluster free. Returns the seconds that took. Idempotent.
 
-        An API server that is away is waited for. Raises KjouleError for what stays; nothing that this lab did not make is touched.
+        An API server that is away is waited for. Raises KjouleError for what stays; nothing that this lab did not make is touched: where
+        somebody made what a delivery should have made, that is told when everything of the lab is gone.
         """
         begin = time.monotonic()
         if not self._started:
@@ -198,10 +210,12 @@ class ExistingLab(BaseLab):
             if self._made or self._expected:
                 patiently(self.api, self._give_free, self.ready_timeout)
         except ApiUnavailable as error:
+            unknown = [path for path in self._expected if path not in self._made]
             raise KjouleError(
                 f"what the lab {self.lab_id} made in the cluster cannot be removed, for its API server is away",
-                seen=f"{error.seen or error.what}; left are {', '.join(self._made)}",
-                next_step=f"start the cluster, then: kubectl delete {_KINDS} -l {LABEL}={self.lab_id}",
+                seen=f"{error.seen or error.what}; left are {', '.join(self._made)}"
+                + (f"; of a delivery that broke off there may also be {', '.join(unknown)}" if unknown else ""),
+                next_step=f"start the cluster, then: kubectl delete {self._kinds()} -l {LABEL}={self.lab_id}",
             ) from error
         finally:
             if self._api is not None:
@@ -210,6 +224,14 @@ class ExistingLab(BaseLab):
         self._started = False
         self._api = None
         self._components = {}
+        others, self._expected = self._expected, []
+        if others:
+            raise KjouleError(
+                "somebody made what this lab should have delivered; it stays in the cluster",
+                expected=f"the label {LABEL}={self.lab_id} on what the workload makes outside of namespaces",
+                seen=f"none on {', '.join(others)}",
+                next_step="do not change the cluster while it is measured; what is nobody's you can remove yourself",
+            )
         return time.monotonic() - begin
 
     # --- what others use
@@ -371,13 +393,22 @@ class ExistingLab(BaseLab):
         me = owner()
         metadata = {
             "name": CLAIM,
-            "labels": {LABEL: self.lab_id},
+            "labels": self.labels,
             "annotations": {LABEL: f"pid {me.pid} on {socket.gethostname()}"},
         }
         made = self.api.create(_NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         self._made[_CLAIMED] = str(made["metadata"]["uid"])
 
     # --- removing
+
+    def _kinds(self) -> str:
+        """For commands: the usual kinds, and those of what this lab has made or may have made."""
+        kinds = _KINDS.split(",")
+        for path in [*self._made, *self._expected]:
+            *group, _version, plural, _name = path.split("/")[2:]
+            if plural not in kinds:
+                kinds.append(".".join([plural, *group]))
+        return ",".join(dict.fromkeys(kinds))
 
     def _give_free(self) -> None:
         self._adopt_expected()
@@ -438,7 +469,7 @@ class ExistingLab(BaseLab):
                     "what this lab made does not go away",
                     expected=f"nothing of it after {self.ready_timeout:g} s",
                     seen=", ".join(left),
-                    next_step=f"see what holds it: kubectl get {_KINDS} -l {LABEL}={self.lab_id} -o yaml",
+                    next_step=f"see what holds it: kubectl get {self._kinds()} -l {LABEL}={self.lab_id} -o yaml",
                 )
             paths = left
             time.sleep(0.1)

@@ -52,6 +52,10 @@ class Lab(Protocol):
     def command_environment(self) -> dict[str, str]:
         """The environment for kubectl and git."""
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the workload's objects outside of namespaces have to carry, so that ``discard`` knows them."""
+
     def adopt(self, path: str) -> None:
         """Take over what was just made at this path of the API, so that ``discard`` removes it."""
 

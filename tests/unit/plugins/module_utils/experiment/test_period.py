@@ -55,7 +55,7 @@ class StubApi:
     """Keeps objects by path, rolls everything out at once."""
 
     def __init__(self):
-        self.objects, self.namespaces, self.patches = {}, [], []
+        self.objects, self.namespaces, self.patches, self.labels = {}, [], [], {}
 
     def resources(self):
         return [{"group_version": version, "kind": kind, "namespaced": kind != "Namespace"} for kind, version in KINDS.items()]
@@ -65,6 +65,7 @@ class StubApi:
 
     def create(self, path, item):
         self.namespaces.append(item["metadata"]["name"])
+        self.labels[item["metadata"]["name"]] = item["metadata"]["labels"]
 
     def put(self, item):
         item = {**item, "metadata": {**item["metadata"], "generation": 1, "resourceVersion": "1"}}
@@ -92,6 +93,7 @@ class StubLab:
 
     def __init__(self):
         self.api, self.etcd, self.discarded, self.deliveries = StubApi(), Burner(), 0, []
+        self.labels = {"lab": "stub"}
 
     def fresh(self):
         return SimpleNamespace(ready_seconds=1.23456, versions={"etcd": "3.6"})
@@ -331,6 +333,8 @@ def test_the_lab_is_asked_whether_what_the_workload_makes_is_free_and_told_of_ev
         workload={"kind": "manifests", "apps": [{"name": "a", "objects": objects}]},
     )
     assert one.run()["valid"]
+    assert one._lab.api.labels == {"kjoule-apps": {"lab": "stub"}}
+    assert [item["metadata"]["labels"] for item in one._workload._base["a"] if item["kind"] == "Namespace"] == [{"lab": "stub"}]
     assert one._lab.asked == ["/api/v1/namespaces/kjoule-apps", "v1/Namespace/prod"]
     assert one._lab.deliveries == [[], [], [], ["v1/Namespace/prod"], ["v1/Namespace/prod"]]
 

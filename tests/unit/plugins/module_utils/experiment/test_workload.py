@@ -163,6 +163,20 @@ def test_what_the_users_manifests_have_outside_of_namespaces_is_told():
     assert one.outside == ["rbac.authorization.k8s.io/v1/ClusterRole/None/agent", "v1/Namespace/None/shop"]
 
 
+def test_what_the_users_manifests_have_outside_of_namespaces_carries_the_labels_of_the_lab_and_nothing_else_does():
+    description = copy.deepcopy(OWN)
+    for item in [item for app in description["apps"] for item in app["objects"]]:
+        item["metadata"]["labels"] = {"team": "a"} if item["kind"] == "Namespace" else None
+    one = Workload(description, 1)
+    one.adapt(Known(), {"kjoule.example/lab": "one"})
+    one.deploy()
+    revision, _count = one.update("image", 1)  # what is delivered later carries them, too
+    labels = {item["kind"]: item["metadata"]["labels"] for item in revision.objects()}
+    assert labels.pop("Namespace") == {"team": "a", "kjoule.example/lab": "one"}
+    assert labels.pop("ClusterRole") == {"kjoule.example/lab": "one"}
+    assert set(labels.values()) == {None}
+
+
 def test_a_kind_that_the_server_does_not_know_is_named():
     description = {
         "kind": "manifests",

@@ -172,7 +172,7 @@ def test_objects_outside_of_namespaces_are_let_go_as_well(cluster, make):
     path = f"{CRDS}/widgets.example.com"
     spec = {"group": "example.com", "names": {"plural": "widgets"}, "versions": [{"name": "v1", "served": True, "storage": True}]}
     with lab.delivering([path]):
-        cluster.put(path, {"metadata": {"name": "widgets.example.com"}, "spec": spec})
+        cluster.put(path, {"metadata": {"name": "widgets.example.com", "labels": lab.labels}, "spec": spec})
     item = cluster.put("/apis/example.com/v1/widgets/a", {"metadata": {"name": "a", "finalizers": ["example.com/wait"]}})
     lab.discard()
     assert item["metadata"]["finalizers"] is None
@@ -356,9 +356,9 @@ ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
 OWN = [f"{NAMESPACES}/prod", f"{ROLES}/agent"]
 
 
-def put(cluster, *paths):
+def put(cluster, *paths, labels=None):
     for path in paths:
-        cluster.put(path, {"metadata": {"name": path.rsplit("/", 1)[1]}})
+        cluster.put(path, {"metadata": {"name": path.rsplit("/", 1)[1], **({"labels": labels} if labels else {})}})
 
 
 @pytest.mark.parametrize("path", [*OWN, f"{NAMESPACES}/default", f"{NAMESPACES}/kube-public", f"{NAMESPACES}/kjoule-lab"])
@@ -380,16 +380,72 @@ def test_what_a_delivery_made_outside_of_namespaces_goes_with_the_lab_even_if_it
     lab = make()
     lab.fresh()
     with contextlib.suppress(RuntimeError), lab.delivering(OWN):
-        put(cluster, OWN[0])
+        put(cluster, OWN[0], labels=lab.labels)
         if not whole:
             raise RuntimeError("kubectl apply failed")
-        put(cluster, OWN[1])
+        put(cluster, OWN[1], labels=lab.labels)
     if whole:
-        assert cluster.objects[OWN[1]]["metadata"]["labels"] == {existing.LABEL: "one"}
         with lab.delivering(OWN):  # an update of what is the lab's
-            put(cluster, OWN[0])  # removed and made again by the arm
+            put(cluster, OWN[0], labels=lab.labels)  # removed and made again by the arm
     lab.discard()
     assert [path for path in OWN if path in cluster.objects] == []
+
+
+@pytest.mark.parametrize("labels", [None, {"team": "a"}, {existing.LABEL: "another"}])
+@pytest.mark.parametrize("broken", [True, False])
+def test_what_somebody_made_while_the_lab_delivered_is_told_and_stays_as_it_is(cluster, make, tmp_path, broken, labels):
+    lab = make()
+    lab.fresh()
+    with contextlib.suppress(RuntimeError), lab.delivering(OWN):
+        put(cluster, OWN[0], labels=lab.labels)
+        put(cluster, OWN[1], labels=labels)
+        if broken:
+            raise RuntimeError("kubectl apply failed")
+    with lab.delivering([]):  # a phase that delivers nothing
+        pass
+    theirs = json.dumps(cluster.objects[OWN[1]])
+    with pytest.raises(
+        KjouleError, match=rf"somebody made what this lab should have.*label kjoule\.example/lab=one on.*saw none on {OWN[1]}\. Next: "
+    ):
+        lab.discard()
+    assert json.dumps(cluster.objects[OWN[1]]) == theirs
+    assert cluster.namespaces == {"default", "kube-system"}
+    assert left(tmp_path) == []
+    assert lab.discard() == 0.0
+
+
+def test_what_somebody_makes_anew_after_the_teardown_is_not_the_labs(cluster, make):
+    lab = make()
+    lab.fresh()
+    with lab.delivering(OWN):
+        put(cluster, *OWN, labels=lab.labels)
+    with lab.delivering(OWN):
+        for path in OWN:
+            cluster.delete(path)
+        put(cluster, OWN[1])
+    with pytest.raises(KjouleError, match=rf"saw none on {OWN[1]}\. "):
+        lab.discard()
+    assert [path for path in OWN if path in cluster.objects] == [OWN[1]]
+
+
+def test_what_a_delivery_may_have_made_in_a_cluster_that_is_down_is_told_with_a_command_for_its_kinds(cluster, make, monkeypatch):
+    monkeypatch.setattr(api, "PAUSE_SECONDS", 0.01)
+    lab = make()
+    lab.fresh()
+    others = ["/apis/apiregistration.k8s.io/v1/apiservices/v1.own", "/apis/example.com/v1/widgets/a"]
+    with lab.delivering(OWN[:1]):
+        put(cluster, OWN[0], labels=lab.labels)
+    with contextlib.suppress(RuntimeError), lab.delivering([*OWN, *others]):
+        raise RuntimeError("kubectl apply failed")
+    cluster.silent = 10**6
+    left_are, there_may_be = f"{NAMESPACES}/kjoule-lab, {OWN[0]}", ", ".join([OWN[1], *others])
+    kinds = f"{existing._KINDS},apiservices.apiregistration.k8s.io,widgets.example.com"
+    with pytest.raises(KjouleError) as told:
+        lab.discard()
+    assert f"left are {left_are}; of a delivery that broke off there may also be {there_may_be}. Next" in str(told.value)
+    assert f"kubectl delete {kinds} -l kjoule.example/lab=one" in str(told.value)
+    cluster.silent = 0
+    lab.discard()
 
 
 def test_what_others_make_where_the_lab_has_not_delivered_yet_is_neither_changed_nor_removed(cluster, make):
