@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import pwd
@@ -147,7 +148,7 @@ class ExistingLab(BaseLab):
 
     @property
     def labels(self) -> dict[str, str]:
-        return {LABEL: self.lab_id}
+        return {LABEL: label_value(self.lab_id)}
 
     def adopt(self, path: str) -> None:
         """Mark what was just made at ``path`` as this lab's, so that ``discard`` removes it."""
@@ -184,7 +185,7 @@ class ExistingLab(BaseLab):
             found = self._unless_gone(functools.partial(self.api.get, path))
             if found is None or found["metadata"]["uid"] == self._made.get(path):
                 continue
-            if (found["metadata"].get("labels") or {}).get(LABEL) == self.lab_id:
+            if (found["metadata"].get("labels") or {}).get(LABEL) == self.labels[LABEL]:
                 self._made[path] = str(found["metadata"]["uid"])
             else:
                 others.append(path)
@@ -215,7 +216,7 @@ class ExistingLab(BaseLab):
                 f"what the lab {self.lab_id} made in the cluster cannot be removed, for its API server is away",
                 seen=f"{error.seen or error.what}; left are {', '.join(self._made)}"
                 + (f"; of a delivery that broke off there may also be {', '.join(unknown)}" if unknown else ""),
-                next_step=f"start the cluster, then: kubectl delete {self._kinds()} -l {LABEL}={self.lab_id}",
+                next_step=f"start the cluster, then: kubectl delete {self._kinds()} -l {LABEL}={self.labels[LABEL]}",
             ) from error
         finally:
             if self._api is not None:
@@ -228,7 +229,7 @@ class ExistingLab(BaseLab):
         if others:
             raise KjouleError(
                 "somebody made what this lab should have delivered; it stays in the cluster",
-                expected=f"the label {LABEL}={self.lab_id} on what the workload makes outside of namespaces",
+                expected=f"the label {LABEL}={self.labels[LABEL]} on what the workload makes outside of namespaces",
                 seen=f"none on {', '.join(others)}",
                 next_step="do not change the cluster while it is measured; what is nobody's you can remove yourself",
             )
@@ -469,10 +470,17 @@ class ExistingLab(BaseLab):
                     "what this lab made does not go away",
                     expected=f"nothing of it after {self.ready_timeout:g} s",
                     seen=", ".join(left),
-                    next_step=f"see what holds it: kubectl get {self._kinds()} -l {LABEL}={self.lab_id} -o yaml",
+                    next_step=f"see what holds it: kubectl get {self._kinds()} -l {LABEL}={self.labels[LABEL]} -o yaml",
                 )
             paths = left
             time.sleep(0.1)
+
+
+def label_value(lab_id: str) -> str:
+    """The id as the value of a label, which has 63 characters at most and ends in a letter or digit: where it does not fit, with a hash."""
+    if len(lab_id) <= 63 and lab_id[-1].isalnum():
+        return lab_id
+    return f"{lab_id[:50].rstrip('-._')}-{hashlib.sha256(lab_id.encode()).hexdigest()[:12]}"
 
 
 def _check_root(provider: str) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import subprocess
 import sys
 import threading
@@ -482,3 +483,13 @@ def test_a_command_line_is_read_and_that_of_a_process_that_is_gone_is_empty():
     process.wait()
     assert existing.command_line(process.pid) == ""
     assert "python" in existing.command_line(os.getpid())
+
+
+@pytest.mark.parametrize(
+    "lab_id",
+    ["run-b01-p1-a1-0a1b2c", "r" * 63, "r" * 64, f"{'long.' * 18}-b01-p1-a1", "ends-in-", f"{'x' * 49}---{'y' * 40}"],
+)
+def test_every_id_of_a_lab_has_a_label_that_kubernetes_takes(lab_id):
+    value = existing.label_value(lab_id)
+    assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", value)
+    assert value == lab_id or value != existing.label_value(f"{lab_id[:-2]}zz")
