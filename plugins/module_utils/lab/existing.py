@@ -29,7 +29,7 @@ from ..errors import KjouleError
 from .api import ApiError, ApiUnavailable, KubeApi, patiently
 from .base import DISCARD_GRACE_SECONDS, READY_TIMEOUT_SECONDS, BaseLab, LabInfo
 from .directory import create_lab_directory, remove_lab_directory, write_private
-from .identity import ProcessIdentity, find_marked, identify, owner, pids
+from .identity import ProcessIdentity, find_marked, identify, owner, parent, pids
 from .nodes import not_ready, only_node
 from .ports import holder, is_here
 from .process import cannot_start, terminate_all
@@ -338,7 +338,8 @@ class ExistingLab(BaseLab):
                 continue
             if belongs(pid):
                 everyone.setdefault(name, []).append(process)
-        return everyone
+        # A child of the same program is one that has not yet executed what it was made for (kube-proxy calls iptables all the time).
+        return {name: [one for one in found if parent(one.pid) not in {other.pid for other in found}] for name, found in everyone.items()}
 
     def _take(self, everyone: dict[str, list[ProcessIdentity]]) -> None:
         # Where one kubelet runs on this host, every pod is its.

@@ -109,6 +109,12 @@ def identify(pid: int) -> ProcessIdentity | None:
     return ProcessIdentity(pid, before[0], exe)
 
 
+def parent(pid: int) -> int | None:
+    """The pid of its parent; None when there is no such process."""
+    seen = _stat(pid)
+    return seen[2] if seen is not None else None
+
+
 def check_lab_id(lab_id: str) -> str:
     """Return the id, which becomes a directory name and a part of the marker.
 

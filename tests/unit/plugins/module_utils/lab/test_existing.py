@@ -99,6 +99,7 @@ def cluster(monkeypatch):
     monkeypatch.setattr(existing, "holder", lambda _port: (os.getpid(), "kube-apiserver"))
     monkeypatch.setattr(existing, "pids", lambda: iter([os.getpid()]))
     monkeypatch.setattr(existing, "identify", lambda pid: existing.ProcessIdentity(pid, 1, "/usr/bin/kube-apiserver"))
+    monkeypatch.setattr(existing, "parent", lambda pid: 1)
     return world
 
 
@@ -317,6 +318,17 @@ def test_processes_that_could_be_of_another_cluster_are_refused(cluster, make, t
     lab = make(processes="--data-dir /b")
     lab.fresh()
     assert lab.components()["etcd"].pid == 12
+    lab.discard()
+
+
+def test_a_child_that_has_not_executed_its_own_program_yet_is_no_second_cluster(cluster, make, monkeypatch):
+    exes = {os.getpid(): "/usr/bin/kube-apiserver", 11: "/usr/bin/kubelet", 12: "/usr/bin/kube-proxy", 13: "/usr/bin/kube-proxy"}
+    monkeypatch.setattr(existing, "pids", lambda: iter(exes))
+    monkeypatch.setattr(existing, "identify", lambda pid: existing.ProcessIdentity(pid, 1, exes[pid]))
+    monkeypatch.setattr(existing, "parent", {os.getpid(): 1, 11: 1, 12: 7, 13: 12}.get)
+    lab = make()
+    lab.fresh()
+    assert lab.components()["kube-proxy"].pid == 12
     lab.discard()
 
 

@@ -153,3 +153,8 @@ def test_identity_knows_only_pid_start_and_exe():
     assert not ProcessIdentity(me.pid, me.start_ticks + 1, me.exe).alive()
     with contextlib.suppress(FileNotFoundError):
         assert me.pid in identity.own_line()
+
+
+def test_the_parent_of_a_process_is_told():
+    assert identity.parent(os.getpid()) == os.getppid()
+    assert identity.parent(2**22 + 1) is None
