@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -349,6 +349,24 @@ ATTRIBUTION_METRICS = (
     *(metric for metric, _labels in LEVELS.values()),
     *(metric.format(zone=zone) for metric, _labels in _LEGACY_LEVELS.values() for zone in LEGACY_DOMAINS),
 )
+#: What Kepler counts processes and containers by. Their other names are read anew while they run (a kworker has another comm all the time),
+#: and the counter goes on under those.
+_COUNTED_BY = {"processes": "pid", "containers": "container_id"}
+_NAMES = {
+    metric.format(zone=zone): (label, frozenset(keys) - {label})
+    for levels in (LEVELS, _LEGACY_LEVELS)
+    for (metric, keys), label in ((levels[level], label) for level, label in _COUNTED_BY.items())
+    for zone in LEGACY_DOMAINS
+}
+
+
+def counter_of(metric: str, labels: dict[str, str]) -> frozenset[tuple[str, str]]:
+    """Labels that are the same for as long as a counter goes on: none of its state, and none of the names that Kepler reads anew."""
+    label, names = _NAMES.get(metric, ("", frozenset()))
+    changing = {"state", *(names if labels.get(label) else ())}
+    return frozenset(item for item in labels.items() if item[0] not in changing)
+
+
 _LEDGER_METRICS = frozenset((*NODE_METRICS, *ATTRIBUTION_METRICS)) - {IDLE, START}
 #: What is read of all that Kepler shows.
 PREFIXES = (*NODE_METRICS, "kepler_node_info", *ATTRIBUTION_METRICS)
@@ -360,12 +378,14 @@ LISTED = 40
 TOLERANCE = 0.05
 
 
-def attribution(series: list[Series], zones: tuple[str, ...], begin: float, end: float, node: str = "") -> dict[str, Any]:
+def attribution(
+    series: list[Series], zones: tuple[str, ...], begin: float, end: float, node: str = "", apart: bool = False
+) -> dict[str, Any]:
     """What Kepler gives to whom between two moments of the series' clock, in the zones chosen (summed).
 
     ``{node: {active_joules}, zones, covered_seconds, processes|containers|pods|vms: {joules, share_of_active, listed: [{label..., joules}],
-    others_joules}, reasons}``. Idle energy is given to nobody. Running and terminated series of one thing are one thing. A level with
-    figures that
+    others_joules}, reasons}``. Idle energy is given to nobody. Running and terminated series of one thing are one thing, and what a
+    counter gained between two looks is given to the names at the later one (apart: the series are so already). A level with figures that
     cannot be is listed in ``reasons`` and has no figures.
     """
     series = [one for one in series if node in ("", one.labels.get("node_name", ""))]
@@ -393,7 +413,7 @@ def attribution(series: list[Series], zones: tuple[str, ...], begin: float, end:
             one for one in series if one.name in wanted and one.labels.get("mode") != "idle" and (legacy or one.labels.get("zone") in zones)
         ]
         if mine:
-            entry, reasons = _level(mine, keys, begin, end, first_look, active)
+            entry, reasons = _level(mine, keys, () if apart else looks, first_look, end, active)
             result["reasons"] += [f"{level}: {reason}" for reason in reasons]
             if not reasons:
                 result[level] = entry
@@ -410,20 +430,26 @@ def _node_zone(series: Series) -> str | None:
 
 
 def _level(
-    series: list[Series], keys: tuple[str, ...], begin: float, end: float, first_look: float, active: float
+    series: list[Series], keys: tuple[str, ...], looks: Sequence[float], first_look: float, end: float, active: float
 ) -> tuple[dict[str, Any], list[str]]:
-    """One level, and why it cannot be used."""
-    # A thing that ends moves from state="running" to state="terminated", with the same counter: one series of points, by zone.
-    merged: dict[tuple[Any, ...], list[Point]] = {}
+    """One level, and why it cannot be used. looks: at everything; none where each series is a counter of its own."""
+    # A thing that ends moves from state="running" to state="terminated", with the same counter: one counter, by zone. Where a number was
+    # taken over at once, both stand in one look, and the counter that ended is the greater one.
+    counters: dict[tuple[Any, ...], dict[float, tuple[float, tuple[str, ...]]]] = {}
     for one in series:
         who = tuple(one.labels.get(key, "") for key in keys)
-        merged.setdefault((who, one.name, one.labels.get("zone", "")), []).extend(one.points)
+        which = counter_of(one.name, dict(zip(keys, who))) if looks else who
+        shown = counters.setdefault((which, one.name, one.labels.get("zone", "")), {})
+        for point in one.points:
+            if point.t not in shown or point.value > shown[point.t][0]:
+                shown[point.t] = point.value, who
     reasons = _duplicates(series)
+    number = {t: index for index, t in enumerate(looks)}
     joules: dict[tuple[str, ...], float] = {}
-    for (who, _name, _zone), points in merged.items():
-        gained = increase(sorted(points), begin, end, first_look)
-        joules[who] = joules.get(who, 0.0) + gained
-    worst = max(joules.items(), key=lambda item: item[1])
+    for shown in counters.values():
+        for who, gained in _gains(shown, number, first_look, end).items():
+            joules[who] = joules.get(who, 0.0) + gained
+    worst = max(joules.items(), key=lambda item: item[1], default=((), 0.0))
     if not worst[1] <= active * (1 + TOLERANCE) + 1e-3:
         name = " ".join(part for part in worst[0] if part)[:80]
         reasons.append(f"{name} is given {worst[1]:.4g} J, more than the {active:.4g} J of the whole node")
@@ -436,6 +462,27 @@ def _level(
         "listed": listed,
         "others_joules": math.fsum(gained for gained, _who in ranked[LISTED:]),
     }, reasons
+
+
+def _gains(
+    shown: dict[float, tuple[float, tuple[str, ...]]], number: dict[float, int], first_look: float, end: float
+) -> dict[tuple[str, ...], float]:
+    """What a counter gained since ``first_look``, by the names that it had at the later of two readings.
+
+    Its first value counts where it was born since, and so does what it has after a look that did not show it: Kepler forgets what is gone,
+    and who has its number later begins at nought.
+    """
+    gained: dict[tuple[str, ...], float] = {}
+    before: tuple[float, float] | None = None
+    for t, (value, who) in sorted(shown.items()):
+        if t > end:
+            break
+        if t > first_look:
+            away = before is not None and t in number and before[0] in number and number[t] - number[before[0]] > 1
+            had = before[1] if before is not None and value >= before[1] and not away else 0.0
+            gained[who] = gained.get(who, 0.0) + (value - had)
+        before = t, value
+    return gained
 
 
 def _duplicates(series: list[Series]) -> list[str]:
@@ -475,18 +522,22 @@ class KeplerLedger:
         self._series: dict[tuple[str, frozenset[tuple[str, str]]], Series] = {}
 
     def look(self, samples: Iterable[Sample]) -> None:
-        """Take one scrape in. What was not there at the scrape before was born since (``increase``)."""
-        now: dict[tuple[str, frozenset[tuple[str, str]]], list[float]] = {}
+        """Take one scrape in. What was not there at the scrape before was born since, and what a counter gained goes to the names it has
+        now (``attribution``)."""
+        now: dict[tuple[str, frozenset[tuple[str, str]]], tuple[float, frozenset[tuple[str, str]]]] = {}
         for sample in samples:
             if sample.name in _LEDGER_METRICS and sample.labels.get("zone", self._zones[0]) in self._zones:
                 # A thing that ends moves from state="running" to state="terminated", with the same counter.
                 who = frozenset(item for item in sample.labels.items() if item[0] != "state")
-                now.setdefault((sample.name, who), []).append(sample.value)
-        for key, values in now.items():
-            for value in sorted(values):
-                before = self._shown.get(key, 0.0 if self._looked else value)
-                self._gained[key] = self._gained.get(key, 0.0) + (value - before if value >= before else value)
-                self._shown[key] = value
+                counter = sample.name, counter_of(sample.name, sample.labels)
+                if counter not in now or sample.value > now[counter][0]:
+                    now[counter] = sample.value, who
+        for counter, (value, who) in now.items():
+            before = self._shown.get(counter, 0.0 if self._looked else value)
+            key = counter[0], who
+            self._gained[key] = self._gained.get(key, 0.0) + (value - before if value >= before else value)
+        kept = {counter: value for counter, value in self._shown.items() if counter[0] in NODE_METRICS}
+        self._shown = {**kept, **{counter: value for counter, (value, _who) in now.items()}}
         self._looked = True
 
     def mark(self, reading: Reading) -> None:
@@ -499,7 +550,7 @@ class KeplerLedger:
 
     def between(self, begin: Reading, end: Reading) -> dict[str, Any]:
         """As ``attribution``."""
-        return attribution(list(self._series.values()), self._zones, begin.t_ns / 1e9, end.t_ns / 1e9, self._node)
+        return attribution(list(self._series.values()), self._zones, begin.t_ns / 1e9, end.t_ns / 1e9, self._node, apart=True)
 
 
 def scrape(client: WebClient) -> list[Sample]:

@@ -24,6 +24,7 @@ TOO_SHORT = "too short"
 RESTART = "restart of Kepler"
 NOT_READ = "not read by Prometheus"
 NO_KEPLER = "no Kepler"
+MORE_THAN_ALL = "components are more than the host"
 
 #: How far before and after a window readings are looked for.
 LOOK_AROUND_SECONDS = 60.0
@@ -33,6 +34,10 @@ WAIT_SECONDS = 60.0
 _ZONES_AROUND_SECONDS = 20.0
 #: So many times as long as the others, and a stretch between two readings holds some that were lost.
 _GAP = 3.0
+#: A look at a counter: the moment, its value, and the name of the process then.
+_Look = tuple[float, float, str]
+#: What a counter gained: from, to, joules, and the name that they go to.
+_Step = tuple[float, float, float, str]
 #: Kepler can count a process that took over the number of another with 1.8e13 J: what no host can draw is left out, as by the rules.
 _LIMIT_WATTS = 1e5
 _PROCESSES = (
@@ -44,7 +49,7 @@ _PROCESSES = (
 @dataclass(frozen=True)
 class Counted:
     """joules: of the host, and by component. watts: between the first and the last reading inside the window. None: no_energy, no_power say
-    why."""
+    why. no_energy also says why the components have none where the host has."""
 
     joules: float | None
     watts: float | None
@@ -78,8 +83,12 @@ def counted(url: str, host: str, begin: float, end: float) -> Counted:
     no_power = TOO_SHORT if watts is None else ""
     if end - begin < 0.99 * interval:  # readings are not to the millisecond
         return Counted(None, watts, no_energy=TOO_SHORT, no_power=no_power)
-    steps = [(earlier.t, later.t, later.joules - earlier.joules) for earlier, later in pairs]
-    return Counted(_between(steps, begin, end), watts, _components(series, zones, begin, end), no_power=no_power)
+    joules = sum(_inside(earlier.t, later.t, later.joules - earlier.joules, begin, end) for earlier, later in pairs)
+    active = sum(_inside(earlier.t, later.t, later.active - earlier.active, begin, end) for earlier, later in pairs)
+    components = _components(series, zones, begin, end)
+    if sum(components.values()) > active * (1 + kepler.TOLERANCE) + 1e-3:
+        return Counted(joules, watts, no_energy=MORE_THAN_ALL, no_power=no_power)
+    return Counted(joules, watts, components, no_power=no_power)
 
 
 def wait_for_reading(
@@ -97,6 +106,7 @@ def wait_for_reading(
 class _Reading:
     t: float
     joules: float
+    active: float
     run: str
 
 
@@ -123,7 +133,7 @@ def _zones(url: str, host: str, begin: float, end: float) -> tuple[str, ...]:
 
 
 def _readings(series: list[kepler.Series], zones: tuple[str, ...]) -> list[_Reading]:
-    """Joules of the zones at every reading, and which run of Kepler counted them.
+    """Joules of the zones at every reading, those of them that are given to processes, and which run of Kepler counted them.
 
     None where the zones hold no package: their sum is not the host's. Raises KjouleError for what cannot be told apart or added.
     """
@@ -138,46 +148,53 @@ def _readings(series: list[kepler.Series], zones: tuple[str, ...]) -> list[_Read
                 chosen = kepler.choose_zones(now.zones, zones, "Kepler")
             except KjouleError:  # nothing of the node, a zone missing, a model: no reading
                 continue
-            found.append(_Reading(t, sum(now.zones[zone] for zone in chosen), f"{number} {restarts.epoch(now)}"))
+            joules, active = (sum(of.get(zone, 0.0) for zone in chosen) for of in (now.zones, now.active))
+            found.append(_Reading(t, joules, active, f"{number} {restarts.epoch(now)}"))
     return found
 
 
-def _between(steps: list[tuple[float, float, float]], begin: float, end: float) -> float:
-    """What of steps (from, to, joules) lies between two moments, each of them even in itself."""
-    return sum(
-        joules * (min(last, end) - max(first, begin)) / (last - first) for first, last, joules in steps if first < end and last > begin
-    )
+def _inside(first: float, last: float, joules: float, begin: float, end: float) -> float:
+    """What lies between two moments of joules that are even from first to last."""
+    return joules * max(0.0, min(last, end) - max(first, begin)) / (last - first)
 
 
 def _components(series: list[kepler.Series], zones: tuple[str, ...], begin: float, end: float) -> dict[str, float]:
     """Joules by the name of the process. What Kepler shows as ended goes on with the counter that it had while it ran."""
     looks = [t for t, _samples in kepler.scrapes(series, kepler.NODE_METRICS)]
-    merged: dict[tuple[str, ...], dict[float, float]] = {}
+    counters: dict[tuple[str, frozenset[tuple[str, str]]], dict[float, _Look]] = {}
     for one in series:
         if one.name not in _PROCESSES or one.labels.get("mode") == "idle" or one.labels.get("source", "") in kepler.MODELS:
             continue
         legacy = one.name != _PROCESSES[0]
-        zone = one.name.split("_")[2] if legacy else one.labels.get("zone", "")
-        if zone not in zones:
+        if (one.name.split("_")[2] if legacy else one.labels.get("zone", "")) not in zones:
             continue
         component = one.labels.get("command" if legacy else "comm", "")
-        who = (component, zone, *sorted(f"{label}={value}" for label, value in one.labels.items() if label != "state"))
-        points = merged.setdefault(who, {})
+        shown = counters.setdefault((one.name, kepler.counter_of(one.name, one.labels)), {})
         for point in one.points:
-            points[point.t] = max(point.value, points.get(point.t, 0.0))
+            if point.t not in shown or point.value > shown[point.t][1]:
+                shown[point.t] = point.t, point.value, component
     found: dict[str, float] = {}
-    for (component, *_rest), points in merged.items():
-        joules = _between(_steps(sorted(points.items()), looks), begin, end)
-        if joules > 0:
-            found[component] = found.get(component, 0.0) + joules
+    for shown in counters.values():
+        for first, last, gained, component in _steps(sorted(shown.values()), looks):
+            joules = _inside(first, last, gained, begin, end)
+            if joules > 0:
+                found[component] = found.get(component, 0.0) + joules
     return found
 
 
-def _steps(points: list[tuple[float, float]], looks: list[float]) -> list[tuple[float, float, float]]:
-    """What a counter gained from reading to reading. It began at nought after the last look that did not show it, or where it fell."""
-    steps = []
-    born = bisect_left(looks, points[0][0])
-    if born > 0:
-        steps.append((looks[born - 1], points[0][0], points[0][1]))
-    steps += [(a[0], b[0], b[1] - a[1] if b[1] >= a[1] else b[1]) for a, b in zip(points, points[1:])]
-    return [(first, last, joules) for first, last, joules in steps if last > first and joules <= _LIMIT_WATTS * (last - first)]
+def _steps(shown: list[_Look], looks: list[float]) -> list[_Step]:
+    """What a counter gained from look to look, for the name at the later one: a process can be renamed, and its counter goes on.
+
+    It began at nought where it fell, and after the last look that did not show it: who has a number again is another process.
+    """
+    steps: list[_Step] = []
+    before: tuple[float, float] | None = None
+    for t, value, component in shown:
+        number = bisect_left(looks, t)
+        since = looks[number - 1] if number else None
+        if before is not None and (since is None or before[0] >= since):
+            steps.append((before[0], t, value - before[1] if value >= before[1] else value, component))
+        elif since is not None:
+            steps.append((since, t, value, component))
+        before = t, value
+    return [step for step in steps if step[2] <= _LIMIT_WATTS * (step[1] - step[0])]

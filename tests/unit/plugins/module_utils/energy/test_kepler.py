@@ -254,6 +254,43 @@ class TestAttribution:
         series = looks([], [], [process(7, "kubectl", 3.0, "terminated")])
         assert attribution(series, ("package",), 0, 10)["processes"]["joules"] == 3.0
 
+    def test_a_process_that_is_renamed_takes_none_of_its_past_along(self):
+        """Kepler counts by pid and reads comm and exe anew: each new name is a new series of the whole counter."""
+        names = ["kworker/0:1", "kworker/0:1-events", "kworker/0:1-mm_percpu_wq", "kworker/0:1-events"]
+        series = looks(*[[process(12, name, 5000.0 + n)] for n, name in enumerate(names)])
+        result = attribution(series, ("package",), 0, 15)
+        assert result["reasons"] == []
+        assert {entry["comm"]: entry["joules"] for entry in result["processes"]["listed"]} == {names[1]: 2.0, names[2]: 1.0}
+
+    def test_a_number_that_was_away_for_a_look_is_another_process(self):
+        series = looks([process(7, "sh", 2.0)], [], [process(7, "git", 3.0)], [process(7, "git", 4.0)])
+        assert attribution(series, ("package",), 0, 15)["processes"]["joules"] == 4.0
+
+    def test_a_number_that_was_taken_over_at_once_counts_neither_twice(self):
+        both = [process(7, "sh", 9.0, "terminated"), process(7, "git", 1.0)]
+        series = looks([process(7, "sh", 8.0)], both, both, [process(7, "git", 3.0)])
+        listed = attribution(series, ("package",), 0, 15)["processes"]["listed"]
+        assert {entry["comm"]: entry["joules"] for entry in listed} == {"sh": 1.0, "git": 3.0}
+
+    def test_a_container_whose_pod_is_known_later_takes_none_of_its_past_along(self):
+        def of(joules, **pod):
+            who = {"container_id": "c1", "container_name": "app", "runtime": "crio", "pod_id": "", **pod}
+            return [sample("kepler_container_cpu_joules_total", joules, **who, state="running", zone="package")]
+
+        series = looks(of(500.0), of(501.0), of(503.0, pod_id="p1"))
+        assert [(entry.get("pod_id"), entry["joules"]) for entry in attribution(series, ("package",), 0, 10)["containers"]["listed"]] == [
+            ("p1", 2.0),
+            (None, 1.0),
+        ]
+
+    def test_the_legacy_generation_renames_processes_too(self):
+        def text(joules, command):
+            work = sample("kepler_process_package_joules_total", joules, pid=7, command=command, container_id="", vm_id="", mode="dynamic")
+            return legacy_kepler_text({"package": joules}, {"package": 1.0}, workloads=work)
+
+        series = series_of_scrapes([(5.0 * n, parse(text(500.0 + n, f"kworker/{n}"), "it")) for n in range(3)])
+        assert attribution(series, ("package",), 0, 10)["processes"]["joules"] == 2.0
+
     def test_the_counters_of_workloads_that_are_reset_lose_nothing_after_the_reset(self):
         series = looks([process(1, "etcd", 50.0)], [process(1, "etcd", 0.0)], [process(1, "etcd", 6.0)])
         assert attribution(series, ("package",), 0, 10)["processes"]["joules"] == 6.0
@@ -375,12 +412,22 @@ class TestLedger:
             [[process(1, "e", 1.0), process(1, "e", 1.0, zone="core")], [], [], [process(1, "e", 5.0), process(1, "e", 4.0, zone="core")]],
             [[vm("42", "a", 1.0), vm("42", "b", 1.0)], [], [], [vm("42", "a", 2.0), vm("42", "b", 2.0)]],
             [[process(1, "etcd", 50.0)], [], [], [process(1, "etcd", 1.8e13)]],
+            [[process(1, name, 5000.0 + n)] for n, name in enumerate("abca")],
+            [[process(1, "sh", 2.0)], [process(1, "sh", 2.5)], [], [process(1, "git", 3.0)]],
+            [[process(1, "a", 8.0)], *[[process(1, "a", 9.0, "terminated"), process(1, "b", 1.0)]] * 2, [process(1, "b", 3.0)]],
         ],
-        ids=["runs", "is reset twice", "ends", "is born and ends", "is born", "other zones", "one id", "beyond the node"],
+        ids=["runs", "is reset twice", "ends", "is born and ends", "is born", "other zones", "one id", "beyond the node", "is renamed",
+             "is away", "is taken over"],
     )  # fmt: skip
     def test_it_says_what_the_series_say(self, workloads):
         for first, last in ((0, 15), (5, 15), (5, 10)):
             assert self.between(workloads, first, last) == attribution(looks(*workloads), ("package",), first, last)
+
+    def test_a_process_that_is_renamed_takes_none_of_its_past_along(self):
+        """A single kworker had more than the whole node, and with that the level had no figures at all."""
+        result = self.between([[process(12, f"kworker/0:1-{n}", 5000.0 + n)] for n in range(6)], 10, 25)
+        assert result["reasons"] == []
+        assert [(entry["comm"][-1], entry["joules"]) for entry in result["processes"]["listed"]] == [("5", 1.0), ("4", 1.0), ("3", 1.0)]
 
     def test_what_was_used_outside_of_the_window_does_not_count(self):
         workloads = [[process(1, "etcd", 10.0 * n)] for n in range(6)]

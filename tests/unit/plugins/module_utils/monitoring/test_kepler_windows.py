@@ -140,6 +140,66 @@ def test_processes_that_come_and_go_are_counted_from_nought_and_beyond_physics_n
     assert of(100, 160).components == pytest.approx({"flux": 2.0 * 55, "kubectl": 3.0 * 25, "dockerd": 25.0 + 30.0})
 
 
+def renamed(every=20):
+    """A kworker at 0.1 W that had 5000 J before: Kepler counts by pid, and each new comm is a new series of the whole counter."""
+    names = {t: f"kworker/0:1-{t // every}" for t in READINGS}
+    return [
+        process(
+            lambda t: 5000 + 0.1 * t, [t for t in READINGS if names[t] == name], comm=name, pid="12", exe=f"/{name}", container_id=name[-1:]
+        )
+        for name in sorted(set(names.values()))
+    ]
+
+
+def test_a_process_that_is_renamed_takes_none_of_its_past_along(prometheus):
+    prometheus(*node(), started(), *renamed())
+    found = of(100, 160).components
+    assert sum(found.values()) == pytest.approx(6.0)
+    # The name is that of the later reading: what was used between 115 and 120 goes to the one of 120.
+    assert found == pytest.approx({"kworker/0:1-5": 1.5, "kworker/0:1-6": 2.0, "kworker/0:1-7": 2.0, "kworker/0:1-8": 0.5})
+
+
+def test_of_a_process_that_is_renamed_windows_that_touch_count_every_joule_once(prometheus):
+    prometheus(*node(), started(), *renamed(5))
+    parts = [sum(of(begin, end).components.values()) for begin, end in ((61, 72.5), (72.5, 118), (118, 161))]
+    assert parts == pytest.approx([1.15, 4.55, 4.3])
+
+
+def test_the_generation_before_0_10_renames_processes_too(prometheus):
+    labels = {"job": "kepler", "host": "alpha", "instance": "127.0.0.1:9102", "source": "rapl-sysfs"}
+    modes = [line("kepler_node_package_joules_total", ramp, mode="dynamic", exported_instance="alpha", **labels)]
+    parts = [
+        line("kepler_process_package_joules_total", lambda t: 5000 + 0.1 * t, [t for t in READINGS if t % 10 == odd], command=name, **more)
+        for odd, name in ((0, "a"), (5, "b"))
+        for more in ({**labels, "pid": "7", "mode": "dynamic"},)
+    ]
+    prometheus(*modes, *parts)
+    assert of(100, 160).components == pytest.approx({"a": 3.0, "b": 3.0})
+
+
+def test_who_has_the_number_of_another_counts_from_nought(prometheus):
+    first = process(lambda _t: 20.0, [t for t in READINGS if t <= 110], comm="sh")
+    later = process(lambda t: 21.0 + 0.1 * (t - 120), [t for t in READINGS if t >= 120], comm="git")
+    prometheus(*node(), started(), first, later)
+    assert of(100, 160).components == pytest.approx({"git": 25.0})
+    at_once = [
+        process(lambda _t: 20.0, [t for t in READINGS if t <= 110], comm="sh"),
+        process(lambda _t: 22.0, [115, 120], comm="sh", state="terminated"),
+        process(lambda t: 0.1 * (t - 115), [t for t in READINGS if t >= 115], comm="git"),
+    ]
+    prometheus(*node(), started(), *at_once)
+    assert of(100, 160).components == pytest.approx({"sh": 2.0, "git": 4.5})
+
+
+def test_components_that_are_more_than_the_host_have_no_figure(prometheus):
+    """Half of the host's joules are active."""
+    prometheus(*node(), started(), process(lambda t: 2.5 * t), process(lambda t: 2.6 * t, comm="flux", pid="8"))
+    assert set(of(100, 160).components) == {"etcd", "flux"}
+    prometheus(*node(), started(), process(lambda t: 2.5 * t), process(lambda t: 3.0 * t, comm="flux", pid="8"))
+    reason = "components are more than the host"
+    assert of(100, 160) == Counted(pytest.approx(600.0), pytest.approx(10.0), no_energy=reason)
+
+
 def test_the_generation_before_0_10_is_counted_too(prometheus):
     labels = {"job": "kepler", "host": "alpha", "instance": "127.0.0.1:9102", "source": "rapl-sysfs"}
     of_node = {**labels, "package": "0", "exported_instance": "alpha"}
