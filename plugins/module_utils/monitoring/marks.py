@@ -17,11 +17,13 @@ from .query import ask
 from .remote_write import STALE, Series, send, write
 
 STEP_MS = 5000
-#: The series by which a period is known to be there.
+#: The series by which a period is known to be there; the panels show what has it.
 _MARKER = "kjoule_phase"
 _HOST, _COMPONENT, _WATTS = "kjoule_phase_kepler_joules", "kjoule_phase_kepler_component_joules", "kjoule_phase_kepler_watts"
 #: 1 where there is no figure of Kepler's, with the figure and why.
 _MISSING = "kjoule_phase_kepler_missing"
+#: What of a period is written last, in one request: of these, each window has its marker and one of the others.
+_CLOSING = (_MARKER, _HOST, _MISSING)
 
 
 def read_marks(journal: str) -> tuple[str, list[Series]]:
@@ -73,7 +75,8 @@ def kepler_marks(url: str, series: list[Series]) -> list[Series]:
 def shown_periods(url: str, run_id: str, host: str, timeout: float = 10.0) -> set[str]:
     """Periods of the run that Prometheus has already, each of them whole. Raises KjouleError when it cannot be reached, or is none.
 
-    One that was written by a version that did not say anything of Kepler's joules is not whole.
+    One that was written by a version that did not say anything of Kepler's joules is not whole. Its markers are there already; what says
+    that all the rest has come is the figure of the host, or that it is missing.
     """
     of = f"{{run={json.dumps(run_id)},host={json.dumps(host)}}}"
     asked = {"match[]": [_MARKER + of, _HOST + of, _MISSING + of], "start": "0", "end": "4102444800"}
@@ -88,17 +91,18 @@ def shown_periods(url: str, run_id: str, host: str, timeout: float = 10.0) -> se
 def write_marks(url: str, series: list[Series]) -> None:
     """Send them to the Prometheus at ``url``, period by period.
 
-    The markers of a period go in one request, which Prometheus takes whole or not at all, and after everything else of it: a period whose
-    markers are there is whole, and one whose write broke off is not there, for ``shown_periods`` and for the dashboards. Raises
-    KjouleError as ``write`` does; then the same again completes what is missing.
+    The markers of a period, and what Kepler says of the host in it, go in one request, which Prometheus takes whole or not at all, and
+    after everything else of it: a period that has them is whole, and one whose write broke off is not there, for ``shown_periods`` and
+    (but for what an older version had marked) for the dashboards. Raises KjouleError as ``write`` does; then the same again completes what
+    is missing.
     """
     periods: dict[str, tuple[list[Series], list[Series]]] = {}
     for one in series:
-        figures, markers = periods.setdefault(one.labels["period"], ([], []))
-        (markers if one.labels["__name__"] == _MARKER else figures).append(one)
-    for figures, markers in periods.values():
+        figures, closing = periods.setdefault(one.labels["period"], ([], []))
+        (closing if one.labels["__name__"] in _CLOSING else figures).append(one)
+    for figures, closing in periods.values():
         write(url, figures)
-        send(url, markers)
+        send(url, closing)
 
 
 def _phase(run_id: str, host: str, record: dict[str, Any], phase: dict[str, Any], offset_ns: int) -> list[Series]:

@@ -159,6 +159,44 @@ def test_a_write_that_breaks_off_shows_no_period_by_half_and_its_repetition_comp
     assert {who(one) for one in there} == all_of["p1"] | all_of["p2"]
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_a_period_counts_as_shown_only_with_all_that_kepler_said_of_it(monkeypatch, older):
+    """Whatever request is the first that is lost, of a new period and of one that a version without Kepler's figures had marked."""
+    said = {
+        60: Counted(900.0, 9.0, {f"c{number}": 3.0 for number in range(300)}),
+        70: Counted(900.0, None, {f"c{number}": 3.0 for number in range(300)}, no_power="too short"),
+        80: Counted(None, None, no_energy="too short", no_power="too short"),
+        82: Counted(900.0, 9.0, {f"c{number}": 3.0 for number in range(300)}),
+    }
+    monkeypatch.setattr(marks, "wait_for_reading", lambda *_asked: None)
+    monkeypatch.setattr(marks, "counted", lambda _url, _host, begin, _end: said[begin - 1_000_000])
+    ends = [70, 80, 82, 92]
+    _host, series = read_marks(journal(*(phase("idle", start, end, index=n) for n, (start, end) in enumerate(zip(said, ends)))))
+    every = [*series, *marks.kepler_marks("http://127.0.0.1:9", series)]
+
+    def shown(there):
+        def ask(_url, _what, asked, read, _timeout):
+            names = {selector.partition("{")[0] for selector in asked["match[]"]}
+            return read([dict(one) for one in there if dict(one)["__name__"] in names])
+
+        monkeypatch.setattr(marks, "ask", ask)
+        return shown_periods("http://127.0.0.1:9", "r", "alpha")
+
+    whole = {who(one.labels) for one in every}
+    before = {who(one.labels) for one in series} if older else set()
+    with breaking_off(at=100) as requests:
+        write_marks("http://127.0.0.1:9", every)
+    assert len(requests) == 3
+    for lost in range(1, len(requests) + 1):
+        with breaking_off(at=lost) as taken, pytest.raises(KjouleError, match="run the same again"):
+            write_marks("http://127.0.0.1:9", every)
+        there = before | {who(one) for body in taken for one in labels(body)}
+        assert there < whole
+        assert shown(there) == set()
+    assert before | {who(one) for body in requests for one in labels(body)} == whole
+    assert shown(whole) == {"p1"}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
