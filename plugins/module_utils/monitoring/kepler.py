@@ -96,8 +96,6 @@ def preflight(sysfs: str, zones: list[str], seconds: float = 1.0, sleep: Callabl
             seen=", ".join(sorted(there)),
             next_step="set kepler_zones to the zones that it has, and compare it only with hosts of the same",
         )
-    dies = {name: zones[0] for name, zones in sorted(there.items()) if name.startswith("package-")}
-    _refuse_other_than_every_die_once(dies, chosen)
     read = [(name, zone) for name in dict.fromkeys(chosen) for zone in there[name]]
     first = [read_counter(zone) for _name, zone in read]
     sleep(seconds)
@@ -124,6 +122,9 @@ def preflight(sysfs: str, zones: list[str], seconds: float = 1.0, sleep: Callabl
             next_step="if this processor does not count it, take it out of kepler_zones and compare the host only with others of the same; "
             "a package that stands still is a fault of the host (read its energy_uj by hand, look at dmesg)",
         )
+    # Of counters that move, because what stands still looks like a copy of whatever else does.
+    dies = {name: zones[0] for name, zones in sorted(there.items()) if name.startswith("package-")}
+    _refuse_other_than_every_die_once(dies, chosen)
     kinds = {"package" if name in dies else name for name in chosen}
     added = [kind for kind in ("package", "dram") if kind in kinds] or chosen
     return {"zones": sorted(there), "scope": "rapl:" + "+".join(added)}

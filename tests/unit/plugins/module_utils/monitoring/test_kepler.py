@@ -146,11 +146,22 @@ def test_other_names_and_part_of_the_dies_are_refused(tmp_path, zones, says):
         preflight(str(tmp_path), zones, 1.0, dies(tmp_path).show)
 
 
+@pytest.mark.parametrize("wanted", [[*DIES, "dram"], []])
+@pytest.mark.parametrize("moves", ["dram", "nothing"])
+def test_dies_that_stand_still_are_not_taken_for_one_counter(tmp_path, wanted, moves):
+    zones = [Zone(f"intel-rapl:{n}", name, Constant(0.0), start_uj=10**6) for n, name in enumerate(DIES)]
+    dram = Zone("intel-rapl:0:0", "dram", Constant(3.0 if moves == "dram" else 0.0), start_uj=10**6)
+    says = r"zone package-0-die-0, package-0-die-1 stands still" if moves == "dram" else r"RAPL counters stand still"
+    with pytest.raises(KjouleError, match=says + r": .*package-0-die-0 stays at 1000000 uJ .*package-0-die-1 stays at 1000000 uJ"):
+        preflight(str(tmp_path), wanted, 1.0, Tree(tmp_path, [*zones, dram]).show)
+
+
 def test_dies_that_repeat_one_another_are_wanted_once(tmp_path):
     same = dies(tmp_path, (10**6, 10**6))
     with pytest.raises(KjouleError, match=r"die-0 and package-0-die-1 show the same counter.*Next: leave package-0-die-1 out"):
         preflight(str(tmp_path), [*DIES, "dram"], 1.0, same.show)
-    assert preflight(str(tmp_path), ["package-0-die-0", "dram"], 1.0, same.show)["scope"] == "rapl:package+dram"
+    found = preflight(str(tmp_path), ["package-0-die-0", "dram"], 1.0, lambda seconds: same.show(1.0 + seconds))
+    assert found["scope"] == "rapl:package+dram"
 
 
 def test_a_host_without_rapl_is_told(tmp_path):
