@@ -169,14 +169,18 @@ def check_content(artifact: Artifact, path: str) -> None:
     if not artifact.version_args or not artifact.version_text:
         return
     try:
-        done = subprocess.run(
-            [path, *artifact.version_args],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-            check=False,
-        )
+        # In a home that goes again: minikube makes folders there and logs among the temporary files, whatever it is asked.
+        with tempfile.TemporaryDirectory(prefix="kjoule-") as home:
+            own = {name: value for name, value in os.environ.items() if name != "MINIKUBE_HOME"}
+            done = subprocess.run(
+                [path, *artifact.version_args],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**own, "HOME": home, "TMPDIR": home},
+                timeout=60,
+                check=False,
+            )
         output = done.stdout.decode("utf-8", "replace").strip()
     except (OSError, subprocess.TimeoutExpired) as error:
         output = f"nothing: {error}"

@@ -47,7 +47,7 @@ _HOME = os.path.relpath(os.path.expanduser("~root"), "/")
 #: Folders that minikube, or what it calls by sudo, makes and fills with what can be made again. They go where they were not there before.
 CACHES = (f"{_HOME}/.kube/cache", "var/lib/cni/networks/bridge", "var/lib/cni/results", "var/tmp/minikube")
 #: Folders that it makes. They go where they were not there before and hold nothing.
-EMPTY = (f"{_HOME}/.kube", f"{_HOME}/.minikube", "var/lib/cni", "usr/libexec/kubernetes", "etc/kubernetes")
+EMPTY = (f"{_HOME}/.kube", f"{_HOME}/.minikube", "var/lib/cni", "var/lib/kubelet", "usr/libexec/kubernetes", "etc/kubernetes")
 
 #: What a file is called while it is put back.
 _TEMPORARY = ".kjoule"

@@ -34,6 +34,17 @@ def test_a_binary_of_another_version_is_refused(get, server, leftovers):
     assert leftovers() == []
 
 
+def test_what_a_binary_leaves_when_it_is_asked_for_its_version_goes(get, server, tmp_path, monkeypatch):
+    """As minikube makes folders in its home, and a log among the temporary files."""
+    for name in ("HOME", "TMPDIR", "MINIKUBE_HOME"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    leaves = b"#!/bin/sh\nmkdir ${MINIKUBE_HOME:-$HOME}/.minikube\n: > $TMPDIR/minikube_version_0.log\necho tool v1.2.3\n"
+    server.release("tool", leaves)
+    assert get("tool", origin="download")["tool"].changed
+    assert [list((tmp_path / name).iterdir()) for name in ("HOME", "TMPDIR", "MINIKUBE_HOME")] == [[], [], []]
+
+
 def test_a_binary_that_does_not_start_is_refused(get, server):
     server.release("tool", b"\x7fELF nothing")
     with pytest.raises(KjouleError, match=r"is not version"):
