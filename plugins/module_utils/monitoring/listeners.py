@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import Union
 
 from ..errors import KjouleError
 from ..lab.ports import _LISTEN, _inodes, _sockets
+
+_Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 def check_port(address: str, port: int, service: str, variable: str, pid: int = 0) -> None:
@@ -15,20 +18,24 @@ def check_port(address: str, port: int, service: str, variable: str, pid: int = 
 
     What the service itself listens on, there or on another address, it gives up when it is restarted.
     """
-    wanted = _addresses(address)
+    wanted = [_plain(one) for one in _addresses(address)]
     own = _inodes(pid) if pid else set()
-    for there, number, state, inode in _sockets():
-        if number == port and state == _LISTEN and inode not in own and any(_collide(one, ipaddress.ip_address(there)) for one in wanted):
+    listeners = [
+        (_plain(ipaddress.ip_address(there)), inode) for there, number, state, inode in _sockets() if number == port and state == _LISTEN
+    ]
+    held = [there for there, inode in listeners if inode in own]
+    for there, inode in listeners:
+        if inode not in own and any(_collide(one, there, port, held) for one in wanted):
             runs = f"{service} runs, but not there" if pid else f"{service} does not run"
             raise KjouleError(
                 f"Port {port} on {address} is taken, and {runs}; nothing was changed",
                 expected="a port that nobody else listens on",
-                seen=f"a listener on {f'[{there}]' if ':' in there else there}:{port}",
+                seen=f"a listener on {f'[{there}]' if there.version == 6 else there}:{port}",
                 next_step=f"end what listens there (ss -ltnp), or set {variable} to a free port",
             )
 
 
-def _addresses(address: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+def _addresses(address: str) -> list[_Address]:
     try:
         found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -36,13 +43,31 @@ def _addresses(address: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Addre
     return [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
 
 
-def _collide(one: ipaddress.IPv4Address | ipaddress.IPv6Address, other: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether two sockets cannot listen on one port. That of all of IPv6 takes IPv4 along, unless it says otherwise."""
-    one, other = _plain(one), _plain(other)
-    if one.version == other.version:
-        return one == other or one.is_unspecified or other.is_unspecified
-    return (one if one.version == 6 else other).is_unspecified
+def _collide(wanted: _Address, there: _Address, port: int, held: list[_Address]) -> bool:
+    """Whether somebody's listener on ``there`` keeps a service from ``wanted``, that listens on ``held`` so far.
+
+    For all of IPv4 or all of IPv6, Go opens one socket for both.
+    """
+    if wanted.is_unspecified:
+        return True
+    if wanted.version == there.version:
+        return wanted == there or there.is_unspecified
+    if wanted.version == 6 or not there.is_unspecified:
+        return False
+    # All of IPv6: whether that takes IPv4 along cannot be seen, but tried. What the service has already, it can have again.
+    return not any(one.version == 4 and (one == wanted or one.is_unspecified) for one in held) and not _can_listen(str(wanted), port)
 
 
-def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _can_listen(address: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do it: connections of a former server in TIME_WAIT do not count, listeners do.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
+
+
+def _plain(address: _Address) -> _Address:
     return getattr(address, "ipv4_mapped", None) or address
