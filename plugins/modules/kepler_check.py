@@ -127,33 +127,51 @@ nodes:
   type: dict
 """
 
-import traceback
+import sys
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kjoule.bench.plugins.module_utils.errors import KjouleError
 from ansible_collections.kjoule.bench.plugins.module_utils.monitoring.kepler import check_config, health, pods_health, preflight
-
-try:
-    import kubernetes
-except ImportError:
-    kubernetes = None
-    NO_KUBERNETES = traceback.format_exc()
 
 #: The port of the pods.
 PORT = 28282
 PATH = f"/api/v1/namespaces/{{}}/pods/{{}}:{PORT}/proxy/metrics"
 
 
+def short(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:600]
+
+
+def package() -> Any:
+    """Loaded by no other check: it takes half a second of CPU, and may be missing or broken where no cluster is asked."""
+    try:
+        import kubernetes
+    except Exception as error:
+        raise KjouleError(
+            "the Python package kubernetes cannot be loaded, through which the pods of a cluster are read",
+            expected=f"one that {sys.executable} can import",
+            seen=short(error),
+            next_step=f"{sys.executable} -m pip install --upgrade kubernetes, or set ansible_python_interpreter to a Python that has it",
+        ) from error
+    return kubernetes
+
+
 def pods(given: dict[str, Any]) -> dict[str, Any]:
     """Joules by node of the Keplers in a cluster."""
+    kubernetes = package()
     namespace = given["namespace"]
     try:
-        api = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(given["kubeconfig"], context=given["context"]))
+        # A token that is renewed on the way is not written into somebody's kubeconfig.
+        client = kubernetes.config.new_client_from_config(given["kubeconfig"], context=given["context"], persist_config=False)
+        api = kubernetes.client.CoreV1Api(client)
         found = api.list_namespaced_pod(namespace, label_selector=given["selector"], _request_timeout=30).items
     except Exception as error:
         raise KjouleError(
-            "the pods of Kepler cannot be listed", seen=str(error), next_step="look at the cluster and its kubeconfig"
+            f"the pods of Kepler in the namespace {namespace} cannot be listed",
+            expected=f"those with the label {given['selector']}",
+            seen=short(error),
+            next_step=f"look at the cluster and its kubeconfig, {given['kubeconfig']}",
         ) from error
 
     def read(pod: str) -> str:
@@ -164,7 +182,7 @@ def pods(given: dict[str, Any]) -> dict[str, Any]:
             raise KjouleError(
                 f"Kepler on the node {nodes[pod]} ({pod}) does not answer through the API server",
                 expected="its metrics",
-                seen=" ".join(str(error).split())[:600],
+                seen=short(error),
                 next_step=f"kubectl logs -n {namespace} {pod}, and kubectl get --raw {PATH.format(namespace, pod)}",
             ) from error
 
@@ -193,8 +211,6 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    if given["check"] == "pods" and kubernetes is None:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=NO_KUBERNETES)
     try:
         if given["check"] == "pods":
             module.exit_json(changed=False, **pods(given))

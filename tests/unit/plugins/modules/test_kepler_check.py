@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import urllib.parse
 
@@ -53,10 +57,14 @@ class Cluster(http.server.ThreadingHTTPServer):
     def __init__(self, gains):
         super().__init__(("127.0.0.1", 0), Answers)
         self.gains, self.looks = gains, dict.fromkeys(gains, 0)
+        self.renewed = False
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path == "/.well-known/openid-configuration":
+            self.answer(200, json.dumps({"token_endpoint": f"http://127.0.0.1:{self.server.server_port}/token"}))
+            return
         gains = self.server.gains
         path = urllib.parse.unquote(self.path)
         proxied = re.fullmatch(r"/api/v1/namespaces/kjoule-kepler/pods/([\w-]+):28282/proxy/metrics", path)
@@ -74,8 +82,17 @@ class Answers(http.server.BaseHTTPRequestHandler):
             going = {"name": "old", "deletionTimestamp": "2026-01-01T00:00:00Z"}
             items.append({"metadata": going, "spec": {"nodeName": "x", "containers": []}})
             text = json.dumps({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items})
+        self.answer(status, text, "text/plain" if proxied else "application/json")
+
+    def do_POST(self):
+        assert self.path == "/token"
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.renewed = True
+        self.answer(200, json.dumps({"access_token": "a", "token_type": "bearer", "id_token": "new", "refresh_token": "new"}))
+
+    def answer(self, status, text, kind="application/json"):
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain" if proxied else "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text.encode())
@@ -89,16 +106,21 @@ def pods(run, tmp_path):
     """What the module says of the pods of a cluster in which each of them gains these joules by look."""
     pytest.importorskip("kubernetes")
 
-    def go(gains, **more):
+    def go(gains, user=None, **more):
         with Cluster(gains) as server:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             kubeconfig = tmp_path / "kubeconfig"
-            named = {"clusters": {"cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}, "users": {"user": {}}}
+            address = f"http://127.0.0.1:{server.server_port}"
+            named = {"clusters": {"cluster": {"server": address}}, "users": {"user": user(address) if user else {}}}
             named["contexts"] = {"context": {"cluster": "c", "user": "c"}}
-            kubeconfig.write_text(json.dumps({"current-context": "c", **{key: [{"name": "c", **one}] for key, one in named.items()}}))
+            written = json.dumps({"current-context": "c", **{key: [{"name": "c", **one}] for key, one in named.items()}})
+            kubeconfig.write_text(written)
             try:
-                return run(check="pods", kubeconfig=str(kubeconfig), seconds=0.01, timeout=0.01, zones=["package", "dram"], **more)
+                answer = run(check="pods", kubeconfig=str(kubeconfig), seconds=0.01, timeout=0.01, zones=["package", "dram"], **more)
+                assert kubeconfig.read_text() == written
+                assert server.renewed == bool(user)
+                return answer
             finally:
                 server.shutdown()
                 thread.join()
@@ -132,3 +154,48 @@ def test_a_node_whose_zone_is_missing_or_stands_still_is_named(pods, gains, says
 
 def test_a_cluster_without_a_pod_of_kepler_is_told(pods):
     assert "there is no pod of Kepler: expected one on every node" in pods({})["msg"]
+
+
+def test_a_token_that_has_run_out_is_not_renewed_in_the_kubeconfig(pods, monkeypatch):
+    """What the client would write back is somebody's file, which the fixture compares."""
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")  # the double speaks HTTP
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": 1}).encode()).decode().rstrip("=")
+
+    def user(address):
+        config = {"idp-issuer-url": address, "client-id": "i", "client-secret": "s", "refresh-token": "r", "id-token": f"x.{claims}.x"}
+        return {"auth-provider": {"name": "oidc", "config": config}}
+
+    assert pods({"a": {"package": 3.0, "dram": 1.0}}, user)["nodes"] == {"node-of-a": {"package": 3.0, "dram": 1.0}}
+
+
+def test_pods_that_cannot_be_listed_are_told_in_one_short_line(run, tmp_path):
+    pytest.importorskip("kubernetes")
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text("clusters:\n" + "  - [unclosed\n" * 200)
+    said = run(check="pods", kubeconfig=str(kubeconfig))["msg"]
+    assert re.fullmatch(
+        r"the pods of Kepler in the namespace kjoule-kepler cannot be listed: expected .*, saw .+\. Next: .*" + re.escape(str(kubeconfig)),
+        said,
+    )
+    assert len(said) < 900
+    answer = run(check="pods", kubeconfig=str(kubeconfig), context="c" * 2000)
+    assert len(answer["msg"]) < 900
+
+
+@pytest.mark.parametrize("fault", ["raise ImportError('No module named kubernetes')", "raise AttributeError('half of it\\nis there')"])
+def test_only_the_check_of_pods_loads_the_package_and_says_what_is_wrong_with_it(tmp_path, fault):
+    (tmp_path / "kubernetes.py").write_text(fault)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+
+    def answer(**given):
+        arguments = {"ANSIBLE_MODULE_ARGS": {**given, "_ansible_remote_tmp": str(tmp_path)}}
+        command = [sys.executable, kepler_check.__file__]
+        done = subprocess.run(command, input=json.dumps(arguments), env=environment, capture_output=True, text=True, check=False)
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    said = answer(check="pods", kubeconfig=str(tmp_path / "kubeconfig"))["msg"]
+    assert re.match(r"the Python package kubernetes cannot be loaded, .*: expected .*, saw \w+Error: (No|half of it is).*Next: ", said), (
+        said
+    )
+    assert "RAPL cannot be read" in answer(check="preflight", sysfs=str(tmp_path))["reason"]
