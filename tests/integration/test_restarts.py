@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 
@@ -29,10 +30,12 @@ def asked(tmp_path, monkeypatch):
     (folder / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
-    def play(role, *more, fails="", **variables):
+    def play(role, *more, fails="", words=(), said=None, **variables):
         log.write_text("")
         include = {"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": "configure"}}
-        done = run_tasks(tmp_path, [include, *more], variables)
+        done = run_tasks(tmp_path, [include, *more], variables, *words)
+        if said is not None:
+            said.append(done.stdout + done.stderr)
         if fails:
             assert done.returncode == 2, done.stdout
             assert re.search(fails, done.stdout), done.stdout
@@ -106,6 +109,25 @@ def test_what_a_failed_play_did_not_have_kepler_take_up_the_next_one_has_it(aske
     assert asked("kepler", BREAK, fails="the line broke", kepler_port=28283, **where) == []
     assert asked("kepler", kepler_port=28283, **where) == [("restart", "kjoule-kepler")]
     assert asked("kepler", kepler_port=28283, **where) == []
+
+
+def test_a_password_that_changed_is_taken_up_and_neither_it_nor_a_checksum_of_it_is_in_the_output(asked, tmp_path):
+    where = {**places(tmp_path, "monitoring"), "monitoring_targets": [{"host": "alpha", "address": "127.0.0.1:1"}]}
+    (tmp_path / "install" / "promtool").symlink_to(world.need("promtool")["promtool"])
+    secrets = ["a first secret of the test", "another one"]
+    restart = [("restart", "kjoule-grafana")]
+    assert restart[0] in asked("monitoring", **where, monitoring_grafana_admin_password=secrets[0])
+    assert asked("monitoring", **where, monitoring_grafana_admin_password=secrets[0]) == []
+    where["monitoring_grafana_admin_password"] = secrets[1]
+    assert asked("monitoring", BREAK, fails="the line broke", **where) == []
+    said = []
+    assert asked("monitoring", words=("-vvv", "--diff"), said=said, **where) == restart
+    assert asked("monitoring", words=("-vvv", "--diff"), said=said, **where) == []
+    kept = (tmp_path / "config" / "grafana-started-with").read_text()
+    for secret in secrets:
+        for told in (secret, *(hashlib.new(name, secret.encode()).hexdigest() for name in ("md5", "sha1", "sha256", "sha512"))):
+            assert told not in kept
+            assert not [text for text in said if told in text]
 
 
 def test_a_grafana_and_a_password_that_are_asked_for_no_more_go(asked, tmp_path):
