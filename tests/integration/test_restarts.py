@@ -138,9 +138,10 @@ def test_a_grafana_and_a_password_that_are_asked_for_no_more_go(asked, tmp_path)
     assert password.exists()
     assert asked("monitoring", **where) == [("restart", "kjoule-grafana")]
     assert not password.exists()
-    for name in ("grafana-11.6.0/bin", "grafana-11.5.0/bin"):
+    for name in ("grafana-v11.6.0/bin", "grafana-11.5.0/bin"):
         (tmp_path / "install" / name).mkdir(parents=True)
-    (tmp_path / "install" / "grafana").symlink_to("grafana-11.6.0")
+        (tmp_path / "install" / name / "grafana").write_text("")
+    (tmp_path / "install" / "grafana").symlink_to("grafana-v11.6.0")
     assert sorted(asked("monitoring", **where, monitoring_grafana=False)) == [("disable", "kjoule-grafana"), ("stop", "kjoule-grafana")]
     left = {path.name for folder in ("install", "config", "units") for path in (tmp_path / folder).iterdir()}
     prometheus = {"promtool", "prometheus.yml", "rules.yml", "kjoule-prometheus.service", "prometheus-started-with", "prometheus-has-read"}
