@@ -142,6 +142,17 @@ def systemctl(tmp_path, monkeypatch):
     return tmp_path / "asked"
 
 
+#: What a role leaves on a host, beside its unit.
+WRITES = {
+    "kepler": ["opt/kjoule/kepler/kepler", "etc/kjoule/kepler/kepler.yaml", "etc/kjoule/kepler/started-with"],
+    "monitoring": [
+        *(f"opt/kjoule/monitoring/{name}" for name in ("prometheus", "promtool", "grafana-v11.6.0/bin/grafana")),
+        *(f"etc/kjoule/monitoring/{name}" for name in ("prometheus.yml", "rules.yml", "prometheus-started-with", "grafana.ini")),
+        *(f"etc/kjoule/monitoring/{name}" for name in ("provisioning/dashboards/kjoule.yml", "dashboards/arms.json")),
+    ],
+}
+
+
 def folders_of(top, role):
     """A host that the role was on: its variables."""
     found = {
@@ -151,7 +162,9 @@ def folders_of(top, role):
     }
     for folder in found.values():
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / role).write_text("")
+    for part in WRITES[role]:
+        (top / part).parent.mkdir(parents=True, exist_ok=True)
+        (top / part).write_text("")
     return {name: str(folder) for name, folder in found.items()}
 
 
@@ -160,6 +173,8 @@ def test_an_earlier_kepler_ends_where_the_counters_are_there_no_more_and_a_teard
     where = {**folders_of(tmp_path, "kepler"), **folders_of(tmp_path, "monitoring"), "kepler_sysfs": str(tmp_path / "none")}
     unit = tmp_path / "units" / "kjoule-kepler.service"
     unit.write_text("")
+    kubeconfig = tmp_path / "etc/kjoule/kepler/kubeconfig"
+    kubeconfig.write_text("of a person")
 
     def include(role, tasks_from):
         return {"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": tasks_from}}
@@ -171,14 +186,66 @@ def test_an_earlier_kepler_ends_where_the_counters_are_there_no_more_and_a_teard
     assert ["stop", "kjoule-kepler"] in asked
     assert ["disable", "kjoule-kepler"] in asked
     assert not unit.exists()
+    assert list(kubeconfig.parent.iterdir()) == [kubeconfig]
+    kubeconfig.unlink()
     # What lies beside it in the folders around stays, and they with it.
-    assert (tmp_path / "opt/kjoule/monitoring/monitoring").exists()
+    assert (tmp_path / "opt/kjoule/monitoring/prometheus").exists()
     foreign = tmp_path / "etc/kjoule/of-somebody-else"
     foreign.write_text("")
     changed(run_tasks(tmp_path, [include("kepler", "main"), include("kepler", "remove"), include("monitoring", "remove")], where))
     assert list((tmp_path / "opt").iterdir()) == []
     assert list((tmp_path / "etc/kjoule").iterdir()) == [foreign]
     assert changed(run_tasks(tmp_path, [include("kepler", "remove"), include("monitoring", "remove")], where)) == 0
+
+
+def test_what_a_person_has_in_a_folder_that_both_use_stays(tmp_path, systemctl):
+    """Without our units all of it, with them all but what the roles wrote."""
+    shared = tmp_path / "shared"
+    for name in ("grafana-agent/bin/grafana", "grafana-9.1/README", "dashboards/own.json", "provisioning/own.yml", "kubeconfig"):
+        (shared / name).parent.mkdir(parents=True, exist_ok=True)
+        (shared / name).write_text("")
+    own = sorted(shared.rglob("*"))
+    ours = ["grafana-v11.6.0/bin/grafana", "dashboards/arms.json", "grafana.ini", "prometheus", "prometheus.yml", "kepler", "kepler.yaml"]
+    for name in ours:
+        (shared / name).parent.mkdir(parents=True, exist_ok=True)
+        (shared / name).write_text("")
+    (shared / "grafana").mkdir()
+    both = sorted(shared.rglob("*"))
+    where = {f"{role}_{name}_dir": str(shared) for role in ("kepler", "monitoring") for name in ("install", "config")}
+    where |= {f"{role}_unit_dir": str(tmp_path) for role in ("kepler", "monitoring")}
+    parts = (("monitoring", "without_grafana"), ("monitoring", "remove"), ("kepler", "remove"))
+    tasks = [{"ansible.builtin.include_role": {"name": f"kjoule.bench.{role}", "tasks_from": tasks}} for role, tasks in parts]
+    assert changed(run_tasks(tmp_path, tasks, where)) == 0
+    assert sorted(shared.rglob("*")) == both
+    units = [tmp_path / f"kjoule-{name}.service" for name in ("grafana", "prometheus", "kepler")]
+    for unit in units:
+        unit.write_text("")
+    assert changed(run_tasks(tmp_path, tasks, where)) > 0
+    assert sorted(shared.rglob("*")) == sorted([*own, shared / "grafana"])  # a folder, so not our link
+    assert not [unit for unit in units if unit.exists()]
+
+
+def test_a_kubeconfig_that_is_not_there_is_told_where_there_are_counters(tmp_path):
+    tree, stop = Tree(tmp_path / "sys", [Zone("intel-rapl:0", "package-0", Constant(30.0))]), threading.Event()
+    moving = threading.Thread(target=drive, args=(tree, time.monotonic_ns(), 0.05, stop))
+    moving.start()
+    given = {"kepler_zones": ["package"], "kepler_kubeconfig": "/etc/kjoule-of-nobody/kubeconfig", "__kepler_may_load_the_module": False}
+    role = {"name": "kjoule.bench.kepler", "tasks_from": "preflight"}
+    tasks = [
+        {"ansible.builtin.include_role": role, "vars": {"kepler_sysfs": str(tmp_path / "none")}},
+        {"ansible.builtin.include_role": role, "vars": {"kepler_sysfs": str(tmp_path / "sys")}},
+    ]
+    try:
+        done = run_tasks(tmp_path, tasks, given)
+    finally:
+        stop.set()
+        moving.join()
+    assert done.returncode == 2, done.stdout
+    assert "No Kepler on this host: RAPL cannot be read" in done.stdout
+    says = (
+        r"kepler_kubeconfig: expected a file on this host, saw nothing at /etc/kjoule-of-nobody/kubeconfig\. Nothing was changed\. Next: "
+    )
+    assert re.search(says, done.stdout), done.stdout
 
 
 def test_the_zones_of_the_settings_are_the_ones_that_are_looked_at_and_the_one_that_is_not_there_is_named(tmp_path):
