@@ -22,8 +22,8 @@ READY_DEV = $(VENV)/ready-dev-$(KEY)
 PLAYBOOK = $(BIN)/ansible-playbook site.yml -i $(INVENTORY)
 
 export PATH := $(BIN):$(PATH)
-# The chosen Python decides, not one from the caller's environment.
-unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+# The chosen Python and this folder decide, not those that the caller's environment names.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV ANSIBLE_COLLECTIONS_PATH ANSIBLE_CONFIG
 
 # install <virtual environment> <lock file>: with uv, in seconds; where uv cannot be had, with pip.
 define install
