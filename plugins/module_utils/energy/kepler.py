@@ -315,22 +315,13 @@ def _of_target(series: list[Series], who: tuple[tuple[str, str], ...], names: tu
     ]
 
 
-def increase(points: list[Point], begin: float, end: float, first_look: float) -> float:
-    """What a counter that may begin again gained between the last sample at or before ``begin`` and the last at or before ``end``.
+def increase(points: Iterable[Point], first_look: float, end: float) -> float:
+    """What a counter that may begin again gained between the last look at or before a window's begin and the last sample at or before end.
 
-    A fall is a new beginning at nought. A series whose first sample is later than ``first_look`` (the last look at everything at or
-    before begin) was
-    born since, and its first value counts. Nothing is extrapolated.
+    A fall is a new beginning at nought. A series whose first sample is later than ``first_look`` was born since, and its first value
+    counts. Nothing is extrapolated.
     """
-    times = [point.t for point in points]
-    last = bisect_right(times, end) - 1
-    if last < 0:
-        return 0.0
-    start = max(0, bisect_right(times, begin) - 1)
-    gained = points[start].value if points[start].t > first_look else 0.0
-    for earlier, later in zip(points[start:last], points[start + 1 : last + 1]):
-        gained += later.value - earlier.value if later.value >= earlier.value else later.value
-    return gained
+    return math.fsum(_gains({point.t: (point.value, ()) for point in points}, {}, first_look, end).values())
 
 
 #: level -> (metric of the rewrite, labels that say who it is)
@@ -397,7 +388,7 @@ def attribution(
         return {"zones": list(zones), "reasons": ["there are no two looks at the node that span the window"]}
     first_look = looks[first]
     seconds = looks[last] - first_look
-    active = math.fsum(increase(one.points, begin, end, first_look) for one in node_series)
+    active = math.fsum(increase(one.points, first_look, end) for one in node_series)
     result: dict[str, Any] = {"zones": list(zones), "covered_seconds": seconds, "node": {"active_joules": active}, "reasons": []}
     if abs(seconds - (end - begin)) > COVERAGE * (end - begin):
         return {

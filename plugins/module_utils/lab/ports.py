@@ -44,15 +44,16 @@ def _candidates() -> Iterator[int]:
     yield from random.sample(choice, len(choice))
 
 
-def _bind_error(port: int) -> OSError | None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do it: connections of a former server in TIME_WAIT do not count, listeners do.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
+def bind_error(address: tuple[Any, ...], family: int = socket.AF_INET) -> OSError | None:
+    """Why a server could not listen there; None where it could. With port 0 that is the address alone."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As servers do it: connections of a former server in TIME_WAIT do not count, listeners do.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
             probe.listen(1)
-        except OSError as error:
-            return error
+    except OSError as error:
+        return error
     return None
 
 
@@ -75,7 +76,7 @@ def free_ports(names: list[str], fixed: dict[str, int] | None = None) -> dict[st
             )
         if not 0 < port < 65536:
             raise KjouleError(f"port {port} for {name} cannot be", expected="1 to 65535", next_step="choose another port")
-        error = _bind_error(port)
+        error = bind_error((LOOPBACK, port))
         if error is not None:
             raise _taken(name, port, error)
         result[name] = port
@@ -85,7 +86,7 @@ def free_ports(names: list[str], fixed: dict[str, int] | None = None) -> dict[st
         if name in result:
             continue
         for port in candidates:
-            if port not in taken and _bind_error(port) is None:
+            if port not in taken and bind_error((LOOPBACK, port)) is None:
                 result[name] = port
                 taken.add(port)
                 break
@@ -125,7 +126,13 @@ def _sockets() -> Iterator[tuple[str, int, str, str]]:
             yield str(ipaddress.ip_address(b"".join(words))), int(port, 16), fields[3], fields[9]
 
 
-def _inodes(pid: int) -> set[str]:
+def listeners() -> list[tuple[str, int, str]]:
+    """Address, port and inode of every TCP socket of this network namespace that listens."""
+    return [(address, port, inode) for address, port, state, inode in _sockets() if state == _LISTEN]
+
+
+def inodes(pid: int) -> set[str]:
+    """The sockets that a process has open; none where it may not be asked."""
     found = set()
     try:
         for entry in os.listdir(f"/proc/{pid}/fd"):
@@ -142,11 +149,11 @@ def _inodes(pid: int) -> set[str]:
 
 def holder(port: int) -> tuple[int, str] | None:
     """Pid and command name of the process that listens on the port, or None when it cannot be found."""
-    inodes = {inode for _address, number, state, inode in _sockets() if number == port and state == _LISTEN}
-    if not inodes:
+    wanted = {inode for _address, number, inode in listeners() if number == port}
+    if not wanted:
         return None
     for pid in pids():
-        if inodes & _inodes(pid):
+        if wanted & inodes(pid):
             try:
                 with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
                     return pid, stream.read().strip()
@@ -157,8 +164,8 @@ def holder(port: int) -> tuple[int, str] | None:
 
 def listening(pid: int) -> list[tuple[str, int]]:
     """Addresses and ports on which the process listens."""
-    inodes = _inodes(pid)
-    return sorted((address, port) for address, port, state, inode in _sockets() if state == _LISTEN and inode in inodes)
+    own = inodes(pid)
+    return sorted((address, port) for address, port, inode in listeners() if inode in own)
 
 
 def is_loopback(address: str) -> bool:
@@ -173,13 +180,4 @@ def is_here(host: str) -> bool:
         found = socket.getaddrinfo(host or LOOPBACK, 0, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return False
-    return any(_can_listen(family, address) for family, _type, _protocol, _name, address in found)
-
-
-def _can_listen(family: int, address: tuple[Any, ...]) -> bool:
-    try:
-        with socket.socket(family) as probe:
-            probe.bind(address)
-        return True
-    except OSError:
-        return False
+    return any(bind_error(address, family) is None for family, _type, _protocol, _name, address in found)

@@ -8,7 +8,7 @@ import socket
 from typing import Union
 
 from ..errors import KjouleError
-from ..lab.ports import _LISTEN, _inodes, _sockets
+from ..lab.ports import bind_error, inodes, listeners
 
 _Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -19,12 +19,10 @@ def check_port(address: str, port: int, service: str, variable: str, pid: int = 
     What the service itself listens on, there or on another address, it gives up when it is restarted.
     """
     wanted = [_plain(one) for one in _addresses(address)]
-    own = _inodes(pid) if pid else set()
-    listeners = [
-        (_plain(ipaddress.ip_address(there)), inode) for there, number, state, inode in _sockets() if number == port and state == _LISTEN
-    ]
-    held = [there for there, inode in listeners if inode in own]
-    for there, inode in listeners:
+    own = inodes(pid) if pid else set()
+    there_are = [(_plain(ipaddress.ip_address(there)), inode) for there, number, inode in listeners() if number == port]
+    held = [there for there, inode in there_are if inode in own]
+    for there, inode in there_are:
         if inode not in own and any(_collide(one, there, port, held) for one in wanted):
             runs = f"{service} runs, but not there" if pid else f"{service} does not run"
             raise KjouleError(
@@ -55,18 +53,9 @@ def _collide(wanted: _Address, there: _Address, port: int, held: list[_Address])
     if wanted.version == 6 or not there.is_unspecified:
         return False
     # All of IPv6: whether that takes IPv4 along cannot be seen, but tried. What the service has already, it can have again.
-    return not any(one.version == 4 and (one == wanted or one.is_unspecified) for one in held) and not _can_listen(str(wanted), port)
-
-
-def _can_listen(address: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do it: connections of a former server in TIME_WAIT do not count, listeners do.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return False
-    return True
+    return (
+        not any(one.version == 4 and (one == wanted or one.is_unspecified) for one in held) and bind_error((str(wanted), port)) is not None
+    )
 
 
 def _plain(address: _Address) -> _Address:

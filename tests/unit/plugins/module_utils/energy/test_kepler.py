@@ -196,20 +196,20 @@ def points(*pairs):
 class TestIncrease:
     def test_it_is_last_minus_first_without_extrapolation(self):
         series = points((0, 100), (5, 110), (10, 130), (15, 200))
-        assert increase(series, 5, 10, 5) == 20.0
-        assert increase(series, 6, 14, 5) == 20.0  # what lies between the samples at 5 and at 10, not 8/5 of it
+        assert increase(series, 5, 10) == 20.0
+        assert increase(series, 5, 14) == 20.0  # what lies between the samples at 5 and at 10, not 8/5 of it
 
     def test_a_reset_is_a_new_beginning_at_nought(self):
-        assert increase(points((0, 100), (5, 110), (10, 4), (15, 9)), 0, 15, 0) == 19.0
+        assert increase(points((0, 100), (5, 110), (10, 4), (15, 9)), 0, 15) == 19.0
 
     def test_a_birth_inside_the_window_counts_its_first_value(self):
-        assert increase(points((10, 7), (15, 9)), 0, 15, 0) == 9.0
+        assert increase(points((10, 7), (15, 9)), 0, 15) == 9.0
 
     def test_a_series_that_was_there_before_the_window_does_not_count_what_it_had(self):
-        assert increase(points((0, 1e6), (5, 1e6 + 1)), 0, 5, 0) == 1.0
+        assert increase(points((0, 1e6), (5, 1e6 + 1)), 0, 5) == 1.0
 
     def test_a_series_that_comes_after_the_window_counts_nothing(self):
-        assert increase(points((20, 7)), 0, 15, 0) == 0.0
+        assert increase(points((20, 7)), 0, 15) == 0.0
 
 
 def sample(metric, value, **labels):
